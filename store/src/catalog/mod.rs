@@ -1,0 +1,1 @@
+//! Which segments exist: listings of the object store, parsed footers, interned streams.

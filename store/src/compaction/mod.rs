@@ -1,0 +1,1 @@
+//! Turns many small segments into few large ones in the background.

@@ -1,0 +1,1 @@
+//! Every option of the service: flags, environment, TOML, defaults, validation.

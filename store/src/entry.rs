@@ -1,0 +1,1 @@
+//! Entries and streams as they move from a push into a segment.

@@ -1,0 +1,1 @@
+//! Query results as Loki's JSON.

@@ -1,0 +1,1 @@
+//! index/stats and index/volume.

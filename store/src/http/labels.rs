@@ -1,0 +1,1 @@
+//! labels, label values and series.

@@ -1,0 +1,1 @@
+//! Query parameters: times, durations, limits, directions.

@@ -1,0 +1,1 @@
+//! Push endpoints: Loki's and OTLP's.

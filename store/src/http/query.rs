@@ -1,0 +1,1 @@
+//! query and query_range.

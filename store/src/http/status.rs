@@ -1,0 +1,1 @@
+//! Status endpoints: ready, metrics, build information.

@@ -1,0 +1,1 @@
+//! The live tail over a WebSocket.

@@ -1,0 +1,1 @@
+//! From decoded pushes to acknowledged segments.

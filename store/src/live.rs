@@ -1,0 +1,1 @@
+//! Acknowledged entries, handed to live tails.

@@ -1,0 +1,2 @@
+//! The `rankline` binary.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Assembles the service and takes it down in order.

@@ -1,0 +1,1 @@
+//! The object store: opening it, counted and coalesced reads.

@@ -1,0 +1,1 @@
+//! Tenant names and how a request names its tenant.
