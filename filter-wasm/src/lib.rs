@@ -1,1 +1,26 @@
-//! The filter's rules: lines in, records out. No I/O; the Fluent Bit ABI is a thin layer around it.
+//! The filter's rules: raw container output in, whole records labelled with their rank out.
+//!
+//! This crate owns what Fluent Bit's `rank_filter.wasm` and the native commands share: which lines are one record, which
+//! rank a line is from, which fields are added. It does no I/O and reads no clock: time arrives with the calls.
+//!
+//! ```
+//! use rank_filter::{Config, Filter, Output};
+//!
+//! let mut filter = Filter::new(Config::default());
+//! let record = br#"{"log":"step 10 loss 2.31","stream":"stdout"}"#;
+//! assert_eq!(filter.record(b"train", 1764000000, 0, record), Output::Unchanged);
+//! while let Some(held) = filter.flush() {
+//!     assert!(held.starts_with(b"{"));
+//! }
+//! ```
+//!
+//! One call gives at most one record, because Fluent Bit can take no more. A caller without that limit asks
+//! [`Filter::ready`] for the rest after each call, calls [`Filter::tick`] every second or so, and [`Filter::flush`] until
+//! it is empty at the end. Records that leave on another call than their own carry `rankline_ts`, the time of their first
+//! line in nanoseconds since the epoch as a decimal string.
+
+mod config;
+mod filter;
+
+pub use config::{Config, ConfigProblem};
+pub use filter::{Filter, Output};
