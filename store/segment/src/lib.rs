@@ -6,13 +6,17 @@
 //!
 //! Invariant: no bytes, however wrong, make a decoder panic or allocate beyond the limits in [`limits`].
 
+mod compress;
 mod decode;
+mod encode;
 mod error;
 mod footer;
+mod ints;
 pub mod limits;
 mod merge;
 mod meta;
 mod rows;
+mod wire;
 mod writer;
 
 pub use error::{Part, SegmentError};

@@ -11,8 +11,8 @@ pub const MAX_LINE_BYTES: u64 = 64 << 20;
 pub const MAX_COLUMN_BYTES: u64 = 128 << 20;
 /// Structured-metadata names of a block, so also of an entry.
 pub const MAX_METADATA_COLUMNS: usize = 1024;
-/// Bytes of names and values of one entry's structured metadata, and of all of a block.
-pub const MAX_METADATA_BYTES: u64 = 64 << 20;
+/// Bytes of names and values of one entry's structured metadata.
+pub const MAX_METADATA_BYTES: u64 = 32 << 20;
 /// Bytes of the footer before compression.
 pub const MAX_FOOTER_BYTES: u64 = 256 << 20;
 /// Bytes of all label names and values of all streams, counted as often as they are used.

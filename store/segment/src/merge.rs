@@ -1,24 +1,142 @@
-//! Many segments to one: k-way merge in bounded memory, exact duplicates dropped.
+//! Many segments to one: k-way merge in bounded memory, exact duplicates dropped. Knows nothing of where inputs are
+//! kept: a cursor asks its caller for byte ranges.
 
-use std::{ops::Range, sync::Arc};
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashSet},
+    hash::{BuildHasher, RandomState},
+    ops::Range,
+    sync::Arc,
+};
 
-use crate::{SegmentError, SegmentFooter, SegmentWriter};
+use xxhash_rust::xxh3::xxh3_128_with_seed;
+
+use crate::{
+    BlockMeta, ColumnMeta, Lines, MetadataColumn, Part, SegmentError, SegmentFooter, SegmentWriter, StreamRun,
+};
 
 /// Reads a byte range of one segment object.
 type Fetch<'a, E> = Box<dyn FnMut(Range<u64>) -> Result<Vec<u8>, E> + 'a>;
 
 /// One segment as an input of [`merge`]: its rows in order, fetched block by block.
 pub struct Cursor<'a, E> {
-    _footer: Arc<SegmentFooter>,
-    _fetch: Fetch<'a, E>,
+    footer: Arc<SegmentFooter>,
+    fetch: Fetch<'a, E>,
+    next_block: usize,
+    block: Option<Rows>,
+}
+
+/// A decoded block and how far it is read.
+struct Rows {
+    runs: Vec<StreamRun>,
+    timestamps: Vec<i64>,
+    lines: Lines,
+    metadata: Vec<(Box<str>, MetadataColumn)>,
+    run: usize,
+    row: usize,
+}
+
+/// Why a cursor can't go on.
+enum CursorError<E> {
+    Segment(SegmentError),
+    Fetch(E),
+}
+
+impl<E> From<SegmentError> for CursorError<E> {
+    fn from(error: SegmentError) -> Self {
+        CursorError::Segment(error)
+    }
 }
 
 impl<'a, E> Cursor<'a, E> {
     /// `fetch` gives a byte range of the object; it is asked once for each block, in order.
     pub fn new(footer: Arc<SegmentFooter>, fetch: impl FnMut(Range<u64>) -> Result<Vec<u8>, E> + 'a) -> Self {
         Cursor {
-            _footer: footer,
-            _fetch: Box::new(fetch),
+            footer,
+            fetch: Box::new(fetch),
+            next_block: 0,
+            block: None,
+        }
+    }
+
+    /// The timestamp of the next row if it is one of `stream`; reads the next block when needed. Streams must be
+    /// asked for in order, each until there is no more.
+    fn next_ts(&mut self, stream: u32) -> Result<Option<i64>, CursorError<E>> {
+        loop {
+            if let Some(rows) = &self.block {
+                match rows.runs.get(rows.run) {
+                    Some(run) if run.stream == stream => return Ok(rows.timestamps.get(rows.row).copied()),
+                    Some(_) => return Ok(None),
+                    None => self.block = None,
+                }
+            }
+            let Some(meta) = self.footer.blocks.get(self.next_block) else {
+                return Ok(None);
+            };
+            if meta.first_stream > stream {
+                return Ok(None);
+            }
+            let bytes = (self.fetch)(meta.range()).map_err(CursorError::Fetch)?;
+            self.block = Some(Rows::decode(meta, &bytes)?);
+            self.next_block += 1;
+        }
+    }
+}
+
+impl Rows {
+    fn decode(meta: &BlockMeta, bytes: &[u8]) -> Result<Self, SegmentError> {
+        let start = meta.range().start;
+        let slice = |column: &ColumnMeta| {
+            let from = usize::try_from(column.offset - start).unwrap_or(usize::MAX);
+            bytes
+                .get(from..)
+                .and_then(|rest| rest.get(..column.len as usize))
+                .ok_or_else(|| {
+                    let part = Part::Column {
+                        block: meta.index,
+                        kind: column.kind.clone(),
+                    };
+                    SegmentError::corrupt(part, format!("lies beyond the {} bytes at hand", bytes.len()))
+                })
+        };
+        let of_kind = |kind| {
+            let column = meta.column(&kind).ok_or_else(|| {
+                SegmentError::corrupt(Part::Block(meta.index), format!("has no {kind} column"))
+            })?;
+            slice(column)
+        };
+        let runs = meta.decode_streams(of_kind(crate::ColumnKind::Streams)?)?;
+        let timestamps = meta.decode_timestamps(of_kind(crate::ColumnKind::Timestamps)?)?;
+        let lengths = of_kind(crate::ColumnKind::LineLengths)?;
+        let lines = meta.decode_lines(lengths, of_kind(crate::ColumnKind::LineText)?)?;
+        let metadata = meta
+            .metadata_columns()
+            .map(|(name, column)| Ok((name.into(), meta.decode_metadata(column, slice(column)?)?)))
+            .collect::<Result<_, SegmentError>>()?;
+        let ordered = runs.iter().all(|run| {
+            let rows = run.first_row as usize..(run.first_row + run.rows) as usize;
+            timestamps.get(rows).is_some_and(<[i64]>::is_sorted)
+        });
+        if !ordered {
+            let reason = "timestamps of a stream aren't ascending";
+            return Err(SegmentError::corrupt(Part::Block(meta.index), reason));
+        }
+        Ok(Rows {
+            runs,
+            timestamps,
+            lines,
+            metadata,
+            run: 0,
+            row: 0,
+        })
+    }
+
+    fn advance(&mut self) {
+        self.row += 1;
+        if let Some(run) = self.runs.get(self.run)
+            && self.row >= (run.first_row + run.rows) as usize
+        {
+            self.run += 1;
         }
     }
 }
@@ -70,6 +188,183 @@ pub fn merge<E>(
     writer: &mut SegmentWriter,
     on_block: impl FnMut(&mut SegmentWriter) -> Result<(), E>,
 ) -> Result<MergeStats, MergeError<E>> {
-    let _ = (inputs, writer, on_block);
-    Ok(MergeStats::default())
+    let footers: Vec<_> = inputs.iter().map(|input| Arc::clone(&input.footer)).collect();
+    let mut merge = Merge {
+        blocks: writer.blocks(),
+        inputs,
+        writer,
+        on_block,
+        seen: Seen::new(),
+        stats: MergeStats::default(),
+    };
+    // (labels, input, stream): all inputs' next streams. What pops in a row with equal labels is one stream.
+    let mut heads: BinaryHeap<_> = footers
+        .iter()
+        .enumerate()
+        .filter_map(|(input, footer)| Some(Reverse((&footer.streams.first()?.labels, input, 0u32))))
+        .collect();
+    let mut parts: Vec<(usize, u32)> = Vec::new();
+    while let Some(Reverse((labels, input, stream))) = heads.pop() {
+        parts.push((input, stream));
+        if let Some(next) = footers[input].streams.get(stream as usize + 1) {
+            heads.push(Reverse((&next.labels, input, stream + 1)));
+        }
+        if heads.peek().is_none_or(|Reverse((next, ..))| *next != labels) {
+            let pairs: Vec<(&str, &str)> = labels.iter().map(|(name, value)| (&**name, &**value)).collect();
+            merge.writer.begin_stream(&pairs).map_err(MergeError::Write)?;
+            merge.stream(&parts)?;
+            parts.clear();
+        }
+    }
+    Ok(merge.stats)
+}
+
+struct Merge<'w, 'a, E, F> {
+    inputs: Vec<Cursor<'a, E>>,
+    writer: &'w mut SegmentWriter,
+    on_block: F,
+    /// Blocks of the writer that `on_block` knows of.
+    blocks: usize,
+    seen: Seen,
+    stats: MergeStats,
+}
+
+impl<E, F: FnMut(&mut SegmentWriter) -> Result<(), E>> Merge<'_, '_, E, F> {
+    /// Writes one stream; `parts` are the inputs that have it, in order, and its number there.
+    fn stream(&mut self, parts: &[(usize, u32)]) -> Result<(), MergeError<E>> {
+        self.seen.clear();
+        let mut read = vec![0u64; parts.len()];
+        let mut heads = BinaryHeap::with_capacity(parts.len());
+        for (part, &(input, stream)) in parts.iter().enumerate() {
+            if let Some(ts) = self.next_ts(input, stream)? {
+                heads.push(Reverse((ts, part)));
+            }
+        }
+        while let Some(Reverse((mut ts, part))) = heads.pop() {
+            let (input, stream) = parts[part];
+            // Rows of one input mostly follow each other: stay with it while it is ahead of the others.
+            loop {
+                self.row(input, ts)?;
+                read[part] += 1;
+                let Some(next) = self.next_ts(input, stream)? else {
+                    break;
+                };
+                ts = next;
+                if heads.peek().is_some_and(|Reverse(other)| *other < (ts, part)) {
+                    heads.push(Reverse((ts, part)));
+                    break;
+                }
+            }
+        }
+        for (&(input, stream), rows) in parts.iter().zip(read) {
+            self.check_rows(input, stream, rows)?;
+        }
+        Ok(())
+    }
+
+    /// A footer that disagrees with its blocks must not lose rows silently.
+    fn check_rows(&self, input: usize, stream: u32, rows: u64) -> Result<(), MergeError<E>> {
+        let declared = self.inputs[input]
+            .footer
+            .streams
+            .get(stream as usize)
+            .map_or(0, |stream| stream.rows);
+        if declared == rows {
+            return Ok(());
+        }
+        let reason = format!("stream {stream} has {rows} rows, {declared} are declared");
+        Err(MergeError::Input {
+            input,
+            source: SegmentError::corrupt(Part::Footer, reason),
+        })
+    }
+
+    fn next_ts(&mut self, input: usize, stream: u32) -> Result<Option<i64>, MergeError<E>> {
+        self.inputs[input].next_ts(stream).map_err(|error| match error {
+            CursorError::Segment(source) => MergeError::Input { input, source },
+            CursorError::Fetch(source) => MergeError::Fetch { input, source },
+        })
+    }
+
+    /// Writes the row that `next_ts` found, unless it was written before.
+    fn row(&mut self, input: usize, ts: i64) -> Result<(), MergeError<E>> {
+        let Some(rows) = &mut self.inputs[input].block else {
+            return Ok(());
+        };
+        let line = rows.lines.get(rows.row);
+        let row = rows.row;
+        let mut metadata = Vec::with_capacity(rows.metadata.len());
+        metadata.extend(
+            rows.metadata
+                .iter()
+                .filter_map(|(name, column)| Some((&**name, column.get(row)?))),
+        );
+        if self.seen.insert(ts, line, &metadata) {
+            self.writer.push(ts, line, &metadata).map_err(MergeError::Write)?;
+            self.stats.rows += 1;
+        } else {
+            self.stats.duplicates += 1;
+        }
+        rows.advance();
+        if self.writer.blocks() > self.blocks {
+            self.blocks = self.writer.blocks();
+            (self.on_block)(self.writer).map_err(MergeError::Output)?;
+        }
+        Ok(())
+    }
+}
+
+/// The rows of one stream and timestamp that were written, as 128-bit hashes under a seed of this process: whoever
+/// chooses lines can't choose two that collide, and by chance none do. Sixteen bytes a row of equal time.
+struct Seen {
+    seed: u64,
+    ts: i64,
+    first: Option<u128>,
+    more: HashSet<u128>,
+    scratch: Vec<u8>,
+}
+
+impl Seen {
+    fn new() -> Self {
+        Seen {
+            seed: RandomState::new().hash_one(0),
+            ts: 0,
+            first: None,
+            more: HashSet::new(),
+            scratch: Vec::new(),
+        }
+    }
+
+    fn clear(&mut self) {
+        self.first = None;
+        if !self.more.is_empty() {
+            self.more = HashSet::new();
+        }
+    }
+
+    /// Whether the row is new.
+    fn insert(&mut self, ts: i64, line: &str, metadata: &[(&str, &str)]) -> bool {
+        let hash = self.hash(line, metadata);
+        if self.first.is_none() || self.ts != ts {
+            self.clear();
+            self.ts = ts;
+            self.first = Some(hash);
+            return true;
+        }
+        self.first != Some(hash) && self.more.insert(hash)
+    }
+
+    fn hash(&mut self, line: &str, metadata: &[(&str, &str)]) -> u128 {
+        if metadata.is_empty() {
+            return xxh3_128_with_seed(line.as_bytes(), self.seed);
+        }
+        self.scratch.clear();
+        self.scratch.extend_from_slice(line.as_bytes());
+        for text in metadata.iter().flat_map(|&(name, value)| [name, value]) {
+            self.scratch.extend_from_slice(text.as_bytes());
+            // Lengths keep apart what would read the same one after another.
+            self.scratch.extend_from_slice(&(text.len() as u64).to_le_bytes());
+        }
+        xxh3_128_with_seed(&self.scratch, self.seed)
+    }
 }

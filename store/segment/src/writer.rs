@@ -2,7 +2,16 @@
 
 use ulid::Ulid;
 
-use crate::{SegmentError, SegmentFooter};
+use crate::{
+    BlockMeta, Part, SegmentError, SegmentFooter, StreamMeta,
+    compress::Zstd,
+    encode::BlockBuilder,
+    footer::header,
+    limits::{
+        MAX_BLOCK_ROWS, MAX_LABEL_BYTES, MAX_LABELS, MAX_LINE_BYTES, MAX_METADATA_BYTES,
+        MAX_METADATA_COLUMNS, MAX_REPLACES, MAX_STREAMS, VERSION,
+    },
+};
 
 /// How a segment is written.
 #[derive(Debug, Clone)]
@@ -37,7 +46,16 @@ impl Default for WriterOptions {
 /// Turns rows into a segment, block by block.
 #[derive(Debug)]
 pub struct SegmentWriter {
-    _options: WriterOptions,
+    options: WriterOptions,
+    /// Made with the first block: `new` can't fail.
+    zstd: Option<Zstd>,
+    block: BlockBuilder,
+    streams: Vec<StreamMeta>,
+    blocks: Vec<BlockMeta>,
+    label_bytes: u64,
+    /// Bytes not yet drained, and how many were.
+    out: Vec<u8>,
+    drained: u64,
 }
 
 /// A finished segment.
@@ -54,7 +72,21 @@ pub struct Finished {
 impl SegmentWriter {
     /// A writer with no rows. Options beyond the format's limits are brought down to them.
     pub fn new(options: WriterOptions) -> Self {
-        SegmentWriter { _options: options }
+        let options = WriterOptions {
+            block_rows: options.block_rows.clamp(1, MAX_BLOCK_ROWS as usize),
+            block_line_bytes: options.block_line_bytes.clamp(1, MAX_LINE_BYTES as usize),
+            ..options
+        };
+        SegmentWriter {
+            options,
+            zstd: None,
+            block: BlockBuilder::default(),
+            streams: Vec::new(),
+            blocks: Vec::new(),
+            label_bytes: 0,
+            out: header().to_vec(),
+            drained: 0,
+        }
     }
 
     /// Starts the next stream. Streams come in ascending order of their label pairs (names ascending and unique),
@@ -63,8 +95,61 @@ impl SegmentWriter {
     /// # Errors
     /// When the order is broken or a limit of the format passed.
     pub fn begin_stream(&mut self, labels: &[(&str, &str)]) -> Result<(), SegmentError> {
-        let _ = labels;
-        Err(SegmentError::Input("not built yet".into()))
+        self.drop_empty_stream();
+        if !labels.is_sorted_by(|a, b| a.0 < b.0) {
+            return Err(SegmentError::Input(format!(
+                "label names of stream {labels:?} aren't ascending"
+            )));
+        }
+        if let Some(last) = self.streams.last()
+            && !last
+                .labels
+                .iter()
+                .map(|(name, value)| (&**name, &**value))
+                .lt(labels.iter().copied())
+        {
+            return Err(SegmentError::Input(format!(
+                "stream {labels:?} comes after {:?}",
+                last.labels
+            )));
+        }
+        let bytes = labels
+            .iter()
+            .map(|(name, value)| name.len() as u64 + value.len() as u64)
+            .sum::<u64>();
+        SegmentError::limit(
+            Part::Footer,
+            "streams",
+            self.streams.len() as u64 + 1,
+            MAX_STREAMS.into(),
+        )?;
+        SegmentError::limit(
+            Part::Footer,
+            "labels of a stream",
+            labels.len() as u64,
+            MAX_LABELS.into(),
+        )?;
+        SegmentError::limit(
+            Part::Footer,
+            "label bytes",
+            self.label_bytes + bytes,
+            MAX_LABEL_BYTES,
+        )?;
+        self.label_bytes += bytes;
+        let labels = labels
+            .iter()
+            .map(|&(name, value)| (name.into(), value.into()))
+            .collect();
+        let (min_ts, max_ts) = (i64::MAX, i64::MIN);
+        self.streams.push(StreamMeta {
+            labels,
+            rows: 0,
+            line_bytes: 0,
+            metadata_bytes: 0,
+            min_ts,
+            max_ts,
+        });
+        Ok(())
     }
 
     /// Adds a row to the current stream: ascending `ts` (ns since the epoch; equal allowed, order kept), any line,
@@ -73,25 +158,145 @@ impl SegmentWriter {
     /// # Errors
     /// When the order is broken or a limit of the format passed; the row is then not in the segment.
     pub fn push(&mut self, ts: i64, line: &str, metadata: &[(&str, &str)]) -> Result<(), SegmentError> {
-        let _ = (ts, line, metadata);
-        Err(SegmentError::Input("not built yet".into()))
+        let metadata_bytes = check_row(self.streams.last(), ts, line, metadata)?;
+        if self.is_full(line.len(), metadata) {
+            self.finish_block()?;
+        }
+        let number = self.streams.len() as u32 - 1;
+        if let Some(stream) = self.streams.last_mut() {
+            stream.rows += 1;
+            stream.line_bytes += line.len() as u64;
+            stream.metadata_bytes += metadata_bytes;
+            stream.min_ts = stream.min_ts.min(ts);
+            stream.max_ts = ts;
+        }
+        self.block.push(number, ts, line, metadata);
+        Ok(())
+    }
+
+    fn is_full(&self, more_bytes: usize, metadata: &[(&str, &str)]) -> bool {
+        let limit = self.options.block_line_bytes;
+        self.block.rows() > 0
+            && (self.block.rows() >= self.options.block_rows
+                || self.block.text_bytes() + more_bytes > limit
+                || self.block.metadata_weight() > limit
+                || self.block.exceeds_columns(metadata, MAX_METADATA_COLUMNS))
+    }
+
+    fn finish_block(&mut self) -> Result<(), SegmentError> {
+        let zstd = match &mut self.zstd {
+            Some(zstd) => zstd,
+            slot => slot.insert(Zstd::new(self.options.zstd_level)?),
+        };
+        let index = self.blocks.len() as u32;
+        self.blocks
+            .push(self.block.finish(index, self.drained, &mut self.out, zstd)?);
+        Ok(())
+    }
+
+    fn drop_empty_stream(&mut self) {
+        if let Some(last) = self.streams.pop_if(|stream| stream.rows == 0) {
+            let bytes = last
+                .labels
+                .iter()
+                .map(|(name, value)| name.len() as u64 + value.len() as u64);
+            self.label_bytes -= bytes.sum::<u64>();
+        }
+    }
+
+    /// Blocks finished so far.
+    pub fn blocks(&self) -> usize {
+        self.blocks.len()
     }
 
     /// Bytes finished so far, for callers that upload in parts; `finish` gives the rest.
     pub fn drain(&mut self) -> Vec<u8> {
-        Vec::new()
+        self.drained += self.out.len() as u64;
+        std::mem::take(&mut self.out)
     }
 
     /// Bytes that [`SegmentWriter::drain`] would give.
     pub fn drainable(&self) -> usize {
-        0
+        self.out.len()
     }
 
     /// Writes what is left, footer and trailer.
     ///
     /// # Errors
     /// When the footer passes a limit of the format.
-    pub fn finish(self) -> Result<Finished, SegmentError> {
-        Err(SegmentError::Input("not built yet".into()))
+    pub fn finish(mut self) -> Result<Finished, SegmentError> {
+        self.drop_empty_stream();
+        if self.block.rows() > 0 {
+            self.finish_block()?;
+        }
+        let replaced = self.options.replaces.len() as u64;
+        SegmentError::limit(Part::Footer, "replaced segments", replaced, MAX_REPLACES.into())?;
+        let footer = SegmentFooter {
+            version: VERSION,
+            level: self.options.level,
+            created_by: self.options.created_by.into(),
+            replaces: self.options.replaces,
+            rows: self.streams.iter().map(|stream| stream.rows).sum(),
+            min_ts: self.streams.iter().map(|stream| stream.min_ts).min().unwrap_or(0),
+            max_ts: self.streams.iter().map(|stream| stream.max_ts).max().unwrap_or(0),
+            streams: self.streams,
+            blocks: self.blocks,
+        };
+        let mut zstd = match self.zstd {
+            Some(zstd) => zstd,
+            None => Zstd::new(self.options.zstd_level)?,
+        };
+        let tail = footer.to_bytes(self.drained + self.out.len() as u64, &mut zstd)?;
+        self.out.extend_from_slice(&tail);
+        let total_bytes = self.drained + self.out.len() as u64;
+        Ok(Finished {
+            bytes: self.out,
+            footer,
+            total_bytes,
+        })
     }
+}
+
+/// Checks a row before anything is changed; the bytes of its metadata.
+fn check_row(
+    stream: Option<&StreamMeta>,
+    ts: i64,
+    line: &str,
+    metadata: &[(&str, &str)],
+) -> Result<u64, SegmentError> {
+    let Some(stream) = stream else {
+        return Err(SegmentError::Input("a row comes before its stream".into()));
+    };
+    if stream.rows > 0 && ts < stream.max_ts {
+        return Err(SegmentError::Input(format!(
+            "timestamp {ts} comes after {}",
+            stream.max_ts
+        )));
+    }
+    if !metadata.is_sorted_by(|a, b| a.0 < b.0) {
+        let names: Vec<_> = metadata.iter().map(|(name, _)| name).collect();
+        return Err(SegmentError::Input(format!(
+            "metadata names {names:?} aren't ascending"
+        )));
+    }
+    let bytes = metadata
+        .iter()
+        .map(|(name, value)| name.len() as u64 + value.len() as u64)
+        .sum();
+    for (what, value, limit) in [
+        ("bytes of a line", line.len() as u64, MAX_LINE_BYTES),
+        (
+            "metadata names of an entry",
+            metadata.len() as u64,
+            MAX_METADATA_COLUMNS as u64,
+        ),
+        ("metadata bytes of an entry", bytes, MAX_METADATA_BYTES),
+    ] {
+        if value > limit {
+            return Err(SegmentError::Input(format!(
+                "{what} are {value}, the limit is {limit}"
+            )));
+        }
+    }
+    Ok(bytes)
 }

@@ -1,0 +1,173 @@
+//! Merging against its model: sort by time and input, keep the first of equal rows.
+
+use std::{collections::HashSet, convert::Infallible, sync::Arc};
+
+use proptest::prelude::*;
+use rankline_segment::{
+    Cursor, Finished, MergeError, MergeStats, SegmentFooter, SegmentWriter, WriterOptions, merge,
+};
+
+use crate::model::{Row, Rows, any_options, any_rows, footer, read, slice, write};
+
+fn cursor<'a, E>(object: &'a [u8], footer: SegmentFooter) -> Cursor<'a, E> {
+    Cursor::new(Arc::new(footer), move |range| Ok(slice(object, range).to_vec()))
+}
+
+fn merged(objects: &[Vec<u8>], options: WriterOptions) -> (MergeStats, Vec<u8>, Finished) {
+    let inputs = objects
+        .iter()
+        .map(|object| cursor(object, footer(object).unwrap()))
+        .collect();
+    let mut writer = SegmentWriter::new(options);
+    let mut bytes = Vec::new();
+    let stats = merge(inputs, &mut writer, |writer| {
+        bytes.extend(writer.drain());
+        Ok::<_, Infallible>(())
+    });
+    let finished = writer.finish().unwrap();
+    bytes.extend(&finished.bytes);
+    (stats.unwrap(), bytes, finished)
+}
+
+fn model(inputs: &[Rows]) -> Rows {
+    let mut all = Rows::new();
+    for input in inputs {
+        for (labels, rows) in input {
+            all.entry(labels.clone())
+                .or_default()
+                .extend(rows.iter().cloned());
+        }
+    }
+    for rows in all.values_mut() {
+        let mut seen = HashSet::new();
+        rows.retain(|row| seen.insert(row.clone()));
+        rows.sort_by_key(|row| row.ts);
+    }
+    all
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn is_sorting_and_dropping_duplicates(
+        mut inputs in prop::collection::vec(any_rows(), 0..5),
+        again in any::<bool>(),
+        written in any_options(),
+        options in any_options(),
+    ) {
+        if again && let Some(first) = inputs.first().cloned() {
+            inputs.push(first);
+        }
+        let objects: Vec<_> = inputs.iter().map(|rows| write(rows, written.clone()).bytes).collect();
+        let (stats, bytes, finished) = merged(&objects, options);
+        let expected = model(&inputs);
+        let given: usize = inputs.iter().flat_map(Rows::values).map(Vec::len).sum();
+        prop_assert_eq!(stats.rows + stats.duplicates, given as u64);
+        prop_assert_eq!(stats.rows, finished.footer.rows);
+        prop_assert_eq!(read(&bytes).unwrap(), expected);
+    }
+}
+
+fn rows(lines: &[(i64, &str)]) -> Rows {
+    let row = |&(ts, line): &(i64, &str)| Row {
+        ts,
+        line: line.into(),
+        metadata: vec![],
+    };
+    Rows::from([(vec![("job".into(), "a".into())], lines.iter().map(row).collect())])
+}
+
+#[test]
+fn duplicates_of_equal_time_need_not_be_neighbours() {
+    let a = write(
+        &rows(&[(1, "x"), (1, "y"), (2, "z"), (2, "x")]),
+        WriterOptions::default(),
+    )
+    .bytes;
+    let b = write(
+        &rows(&[(1, "w"), (1, "x"), (2, "x"), (3, "x")]),
+        WriterOptions::default(),
+    )
+    .bytes;
+    let (stats, bytes, _) = merged(&[a, b], WriterOptions::default());
+    assert_eq!(
+        stats,
+        MergeStats {
+            rows: 6,
+            duplicates: 2
+        }
+    );
+    assert_eq!(
+        read(&bytes).unwrap(),
+        rows(&[(1, "x"), (1, "y"), (1, "w"), (2, "z"), (2, "x"), (3, "x")])
+    );
+}
+
+#[test]
+fn metadata_is_part_of_what_is_equal() {
+    let with = |pairs: &[(&str, &str)]| {
+        let metadata = pairs
+            .iter()
+            .map(|(n, v)| (n.to_string(), v.to_string()))
+            .collect();
+        Rows::from([(
+            vec![],
+            vec![Row {
+                ts: 1,
+                line: "x".into(),
+                metadata,
+            }],
+        )])
+    };
+    let variants = [
+        with(&[]),
+        with(&[("a", "bc")]),
+        with(&[("ab", "c")]),
+        with(&[("a", ""), ("bc", "")]),
+    ];
+    let objects: Vec<_> = variants
+        .iter()
+        .map(|rows| write(rows, WriterOptions::default()).bytes)
+        .collect();
+    let (stats, ..) = merged(&objects, WriterOptions::default());
+    assert_eq!(
+        stats,
+        MergeStats {
+            rows: 4,
+            duplicates: 0
+        }
+    );
+}
+
+#[test]
+fn failures_name_the_input() {
+    let good = write(&rows(&[(1, "x")]), WriterOptions::default()).bytes;
+    let parsed = footer(&good).unwrap();
+    let mut bad = good.clone();
+    bad[parsed.blocks[0].range().start as usize] ^= 1;
+    let mut writer = SegmentWriter::new(WriterOptions::default());
+    let inputs = vec![
+        cursor(&good, parsed.clone()),
+        cursor::<Infallible>(&bad, parsed.clone()),
+    ];
+    match merge(inputs, &mut writer, |_| Ok(())).unwrap_err() {
+        MergeError::Input { input, source } => assert!(input == 1 && source.is_corrupt()),
+        other => panic!("{other}"),
+    }
+    let mut writer = SegmentWriter::new(WriterOptions::default());
+    let failing = Cursor::new(Arc::new(parsed.clone()), |_| Err("gone"));
+    match merge(vec![failing], &mut writer, |_| Ok(())).unwrap_err() {
+        MergeError::Fetch { input, source } => assert_eq!((input, source), (0, "gone")),
+        other => panic!("{other}"),
+    }
+    // A footer that promises more rows than its blocks hold.
+    let mut more = parsed;
+    more.streams[0].rows = 2;
+    let mut writer = SegmentWriter::new(WriterOptions::default());
+    let error = merge(vec![cursor::<Infallible>(&good, more)], &mut writer, |_| Ok(())).unwrap_err();
+    assert!(
+        error.to_string().contains("stream 0 has 1 rows, 2 are declared"),
+        "{error}"
+    );
+}
