@@ -1,1 +1,54 @@
-//! Names of all metrics the service exposes.
+//! Names of all metrics the service exposes: `rankline_<area>_<name>_<unit>[_total]`. Whoever counts something uses
+//! a name from here; a drop or a refusal always has a `reason` from a closed set.
+
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+
+/// Requests to the object store, by `operation` and `outcome`.
+pub const STORAGE_REQUESTS: &str = "rankline_storage_requests_total";
+/// Bytes written to and read from the object store, by `operation`.
+pub const STORAGE_BYTES: &str = "rankline_storage_bytes_total";
+/// Time of a request to the object store, by `operation`.
+pub const STORAGE_SECONDS: &str = "rankline_storage_request_seconds";
+/// Push requests, by `format` and `status`.
+pub const PUSH_REQUESTS: &str = "rankline_push_requests_total";
+/// Bytes of push request bodies as they came over the network.
+pub const PUSH_BYTES: &str = "rankline_push_bytes_total";
+/// Entries acknowledged.
+pub const PUSH_ENTRIES: &str = "rankline_push_entries_total";
+/// Bytes of the lines of acknowledged entries.
+pub const PUSH_LINE_BYTES: &str = "rankline_push_line_bytes_total";
+/// Entries refused, by `reason`.
+pub const PUSH_REFUSED_ENTRIES: &str = "rankline_push_refused_entries_total";
+/// Push requests refused as a whole, by `reason`.
+pub const PUSH_REFUSED_REQUESTS: &str = "rankline_push_refused_requests_total";
+/// Exact duplicates of an entry in the same batch, stored once.
+pub const INGEST_DUPLICATES: &str = "rankline_ingest_duplicate_entries_total";
+/// Bytes of memory held by pushes that are not acknowledged yet.
+pub const INGEST_MEMORY: &str = "rankline_ingest_memory_bytes";
+/// Batches flushed, by `cause` (idle, interval, size, shutdown, request).
+pub const INGEST_FLUSHES: &str = "rankline_ingest_flushes_total";
+/// Time from the first entry of a batch to its acknowledgement.
+pub const INGEST_FLUSH_SECONDS: &str = "rankline_ingest_flush_seconds";
+/// Segments written.
+pub const INGEST_SEGMENTS: &str = "rankline_ingest_segments_total";
+/// Bytes of segments written.
+pub const INGEST_SEGMENT_BYTES: &str = "rankline_ingest_segment_bytes_total";
+/// Segment writes that failed and were tried again.
+pub const INGEST_PUT_RETRIES: &str = "rankline_ingest_put_retries_total";
+/// Batches that could not be stored; none of their pushes was acknowledged.
+pub const INGEST_FAILED_BATCHES: &str = "rankline_ingest_failed_batches_total";
+/// Footers read from the object store.
+pub const CATALOG_FOOTER_READS: &str = "rankline_catalog_footer_reads_total";
+/// Objects the catalog could not use, by `reason` (key, footer).
+pub const CATALOG_UNUSABLE: &str = "rankline_catalog_unusable_objects_total";
+
+/// Makes the recorder of all metrics the process's own and gives the handle that renders them.
+///
+/// # Errors
+/// When the process has a recorder already.
+pub fn install() -> Result<PrometheusHandle, BuildError> {
+    let seconds = [0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0];
+    PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &seconds)?
+        .install_recorder()
+}

@@ -1,4 +1,5 @@
 //! The HTTP API: routes, and the state they share.
+
 pub mod encode;
 pub mod error;
 pub mod index;
@@ -8,3 +9,39 @@ pub mod push;
 pub mod query;
 pub mod status;
 pub mod tail;
+
+use std::sync::Arc;
+
+use axum::Router;
+
+use crate::catalog::Catalog;
+use crate::config::Config;
+use crate::ingest::Ingester;
+use crate::live::LiveHub;
+use crate::storage::Storage;
+
+/// What handlers share; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct AppState {
+    /// The options.
+    pub config: Arc<Config>,
+    /// Takes pushes.
+    pub ingester: Ingester,
+    /// Knows the segments.
+    pub catalog: Arc<Catalog>,
+    /// Reads and writes objects.
+    pub storage: Storage,
+    /// Hands new entries to tails.
+    pub live: Arc<LiveHub>,
+}
+
+/// All routes, below the configured prefix.
+pub fn router(state: AppState) -> Router {
+    let prefix = state.config.path_prefix.clone();
+    let routes = Router::new().with_state(state);
+    if prefix.is_empty() {
+        routes
+    } else {
+        Router::new().nest(&prefix, routes)
+    }
+}

@@ -1,1 +1,0 @@
-//! Every option of the service: flags, environment, TOML, defaults, validation.

@@ -1,0 +1,392 @@
+//! The object store: opening it, counted requests, coalesced and cached reads. Knows nothing of what objects hold.
+//!
+//! Three backends behind one type: an S3-compatible bucket, a local folder (every write is temporary file, fsync,
+//! rename, fsync of the folder) and memory (for tests and trials).
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
+use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{
+    BackoffConfig, ClientOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
+    RetryConfig,
+};
+
+use crate::config::{Secret, StoreUrl};
+use crate::metrics as names;
+use crate::tenants::TenantId;
+
+/// Gaps up to this many bytes between two wanted ranges are read along with them: cheaper than another request.
+const COALESCE_GAP: u64 = 128 << 10;
+/// Largest range that is kept in the cache; larger ones would push out too much.
+const MAX_CACHED_RANGE: usize = 4 << 20;
+
+/// How to reach the object store.
+#[derive(Debug, Clone)]
+pub struct StorageConfig {
+    /// Which one.
+    pub url: StoreUrl,
+    /// Endpoint of an S3-compatible server; none for AWS itself.
+    pub endpoint: Option<String>,
+    /// Region, `us-east-1` when neither given nor in the environment.
+    pub region: Option<String>,
+    /// Access key; without one, credentials come from the environment or the machine's role.
+    pub access_key_id: Option<String>,
+    /// Its secret.
+    pub secret_access_key: Option<Secret>,
+    /// Session token of temporary credentials.
+    pub session_token: Option<Secret>,
+    /// Bucket in the path instead of the host name.
+    pub path_style: bool,
+    /// Allow `http://` endpoints.
+    pub allow_http: bool,
+    /// Bound of one request; retries together take at most twice as long.
+    pub timeout: Duration,
+    /// Bytes of recently read ranges kept in memory (S3 only: a folder has the page cache).
+    pub cache_bytes: u64,
+}
+
+/// An open object store, cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Storage(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    store: Arc<dyn ObjectStore>,
+    prefix: Path,
+    cache: Option<moka::sync::Cache<(Path, u64, u64), Bytes>>,
+}
+
+/// A request to the object store that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// The store could not be opened.
+    #[error("could not open the store {store}: {reason}")]
+    Open {
+        /// Its URL.
+        store: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A request failed.
+    #[error("could not {operation} {path}: {source}")]
+    Request {
+        /// `get`, `put`, `list` or `delete`.
+        operation: &'static str,
+        /// The object, or the folder listed.
+        path: String,
+        /// The store's own error.
+        source: object_store::Error,
+    },
+    /// The store answered with fewer or more bytes than asked for.
+    #[error("could not get {path}: {got} bytes instead of {wanted}")]
+    Length {
+        /// The object.
+        path: String,
+        /// Bytes that were asked for.
+        wanted: u64,
+        /// Bytes that came.
+        got: u64,
+    },
+}
+
+impl StorageError {
+    /// Whether the object is gone (a compaction may have deleted it: refresh the catalog and try again).
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(
+            self,
+            Self::Request {
+                source: object_store::Error::NotFound { .. },
+                ..
+            }
+        )
+    }
+}
+
+impl Storage {
+    /// Opens the store; creates the folder if it is one. Does not yet talk to a bucket, see [`Storage::check`].
+    ///
+    /// # Errors
+    /// A folder that can't be created, or S3 settings that don't make sense.
+    pub fn open(config: &StorageConfig) -> Result<Self, StorageError> {
+        let failed = |reason: String| StorageError::Open {
+            store: config.url.to_string(),
+            reason,
+        };
+        let (store, prefix): (Arc<dyn ObjectStore>, Path) = match &config.url {
+            StoreUrl::Memory => (Arc::new(InMemory::new()), Path::default()),
+            StoreUrl::Folder(folder) => (open_folder(folder).map_err(failed)?, Path::default()),
+            StoreUrl::S3 { bucket, prefix } => {
+                let prefix = Path::parse(prefix).map_err(|e| failed(e.to_string()))?;
+                (
+                    open_s3(config, bucket).map_err(|e| failed(e.to_string()))?,
+                    prefix,
+                )
+            }
+        };
+        let cached = matches!(config.url, StoreUrl::S3 { .. }) && config.cache_bytes > 0;
+        let cache = cached.then(|| {
+            moka::sync::Cache::builder()
+                .max_capacity(config.cache_bytes)
+                .weigher(|(path, ..): &(Path, u64, u64), bytes: &Bytes| {
+                    u32::try_from(bytes.len() + path.as_ref().len() + 64).unwrap_or(u32::MAX)
+                })
+                .build()
+        });
+        Ok(Self(Arc::new(Inner { store, prefix, cache })))
+    }
+
+    /// Wraps an object store that is already open; for tests that inject faults or restart over one memory store.
+    #[must_use]
+    pub fn from_store(store: Arc<dyn ObjectStore>) -> Self {
+        Self(Arc::new(Inner {
+            store,
+            prefix: Path::default(),
+            cache: None,
+        }))
+    }
+
+    /// The folder of all of the service's objects.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.0.prefix
+    }
+
+    /// The folder of a tenant's objects.
+    #[must_use]
+    pub fn tenant_root(&self, tenant: &TenantId) -> Path {
+        self.0.prefix.clone().join(tenant.as_str())
+    }
+
+    /// Asks the store a question, so that wrong credentials or a missing bucket show at the start.
+    ///
+    /// # Errors
+    /// What the store answered.
+    pub async fn check(&self) -> Result<(), StorageError> {
+        self.list_folders(&self.0.prefix).await.map(drop)
+    }
+
+    /// Writes an object; when this returns it is durable. An existing one is replaced.
+    ///
+    /// # Errors
+    /// After the backend's own retries.
+    pub async fn put(&self, path: &Path, bytes: Bytes) -> Result<(), StorageError> {
+        let size = bytes.len();
+        let request = self.0.store.put(path, PutPayload::from_bytes(bytes));
+        counted("put", path, request).await?;
+        count_bytes("put", size);
+        Ok(())
+    }
+
+    /// Writes an object unless one is there; whether it was written.
+    ///
+    /// # Errors
+    /// As [`Storage::put`].
+    pub async fn put_if_absent(&self, path: &Path, bytes: Bytes) -> Result<bool, StorageError> {
+        let size = bytes.len();
+        let options = PutOptions {
+            mode: PutMode::Create,
+            ..PutOptions::default()
+        };
+        let request = self
+            .0
+            .store
+            .put_opts(path, PutPayload::from_bytes(bytes), options);
+        match counted("put", path, request).await {
+            Ok(_) => {
+                count_bytes("put", size);
+                Ok(true)
+            }
+            Err(StorageError::Request {
+                source: object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. },
+                ..
+            }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads a whole object.
+    ///
+    /// # Errors
+    /// The object isn't there, or the store failed.
+    pub async fn get(&self, path: &Path) -> Result<Bytes, StorageError> {
+        let request = async { self.0.store.get(path).await?.bytes().await };
+        let bytes = counted("get", path, request).await?;
+        count_bytes("get", bytes.len());
+        Ok(bytes)
+    }
+
+    /// Reads one range.
+    ///
+    /// # Errors
+    /// As [`Storage::read_ranges`].
+    pub async fn read_range(&self, path: &Path, range: Range<u64>) -> Result<Bytes, StorageError> {
+        let mut ranges = self.read_ranges(path, std::slice::from_ref(&range)).await?;
+        ranges.pop().ok_or_else(|| length_error(path, &range, 0))
+    }
+
+    /// Reads ranges, near ones in one request, several requests at once. The answer has the order of `ranges`, and
+    /// every element exactly its range's length.
+    ///
+    /// # Errors
+    /// The object isn't there ([`StorageError::is_not_found`]), is shorter, or the store failed.
+    pub async fn read_ranges(&self, path: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, StorageError> {
+        let key = |range: &Range<u64>| (path.clone(), range.start, range.end);
+        let mut out: Vec<Option<Bytes>> = ranges.iter().map(|_| None).collect();
+        if let Some(cache) = &self.0.cache {
+            for (slot, range) in out.iter_mut().zip(ranges) {
+                *slot = cache.get(&key(range));
+            }
+        }
+        let missing: Vec<(usize, Range<u64>)> = std::iter::zip(0.., ranges)
+            .filter(|(index, range)| out.get(*index).is_some_and(Option::is_none) && !range.is_empty())
+            .map(|(index, range)| (index, range.clone()))
+            .collect();
+        let wanted: Vec<Range<u64>> = missing.iter().map(|(_, range)| range.clone()).collect();
+        let fetched = self.fetch(path, &wanted).await?;
+        for ((index, range), bytes) in missing.into_iter().zip(fetched) {
+            if bytes.len() as u64 != range.end - range.start {
+                return Err(length_error(path, &range, bytes.len() as u64));
+            }
+            if let Some(cache) = self.0.cache.as_ref().filter(|_| bytes.len() <= MAX_CACHED_RANGE) {
+                // A copy of its own, so that a small range doesn't keep a large coalesced read alive.
+                cache.insert(key(&range), Bytes::copy_from_slice(&bytes));
+            }
+            if let Some(slot) = out.get_mut(index) {
+                *slot = Some(bytes);
+            }
+        }
+        Ok(out.into_iter().map(Option::unwrap_or_default).collect())
+    }
+
+    async fn fetch(&self, path: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, StorageError> {
+        if ranges.is_empty() {
+            return Ok(Vec::new());
+        }
+        let get = |range: Range<u64>| async move {
+            let bytes = counted("get", path, self.0.store.get_range(path, range)).await?;
+            count_bytes("get", bytes.len());
+            Ok(bytes)
+        };
+        object_store::coalesce_ranges(ranges, get, COALESCE_GAP).await
+    }
+
+    /// All objects below a folder, in no particular order.
+    ///
+    /// # Errors
+    /// What the store answered.
+    pub async fn list(&self, folder: &Path) -> Result<Vec<ObjectMeta>, StorageError> {
+        counted("list", folder, self.0.store.list(Some(folder)).try_collect()).await
+    }
+
+    /// The folders right below a folder.
+    ///
+    /// # Errors
+    /// What the store answered.
+    pub async fn list_folders(&self, folder: &Path) -> Result<Vec<Path>, StorageError> {
+        let listing = counted("list", folder, self.0.store.list_with_delimiter(Some(folder))).await?;
+        Ok(listing.common_prefixes)
+    }
+
+    /// Deletes an object; one that is already gone is no error.
+    ///
+    /// # Errors
+    /// What the store answered.
+    pub async fn delete(&self, path: &Path) -> Result<(), StorageError> {
+        match counted("delete", path, self.0.store.delete(path)).await {
+            Err(error) if error.is_not_found() => Ok(()),
+            other => other,
+        }
+    }
+}
+
+fn length_error(path: &Path, range: &Range<u64>, got: u64) -> StorageError {
+    StorageError::Length {
+        path: path.to_string(),
+        wanted: range.end.saturating_sub(range.start),
+        got,
+    }
+}
+
+/// Runs a request, counts it and its outcome, and names operation and object in its error.
+async fn counted<T>(
+    operation: &'static str,
+    path: &Path,
+    request: impl Future<Output = object_store::Result<T>>,
+) -> Result<T, StorageError> {
+    let start = Instant::now();
+    let result = request.await;
+    let outcome = match &result {
+        Ok(_) => "ok",
+        Err(object_store::Error::NotFound { .. }) => "not_found",
+        Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => "exists",
+        Err(_) => "error",
+    };
+    metrics::counter!(names::STORAGE_REQUESTS, "operation" => operation, "outcome" => outcome).increment(1);
+    metrics::histogram!(names::STORAGE_SECONDS, "operation" => operation)
+        .record(start.elapsed().as_secs_f64());
+    result.map_err(|source| StorageError::Request {
+        operation,
+        path: path.to_string(),
+        source,
+    })
+}
+
+fn count_bytes(operation: &'static str, bytes: usize) {
+    metrics::counter!(names::STORAGE_BYTES, "operation" => operation).increment(bytes as u64);
+}
+
+fn open_folder(folder: &PathBuf) -> Result<Arc<dyn ObjectStore>, String> {
+    std::fs::create_dir_all(folder).map_err(|e| format!("could not create the folder: {e}"))?;
+    let store = LocalFileSystem::new_with_prefix(folder).map_err(|e| e.to_string())?;
+    Ok(Arc::new(store.with_fsync(true)))
+}
+
+fn open_s3(config: &StorageConfig, bucket: &str) -> object_store::Result<Arc<dyn ObjectStore>> {
+    let retry = RetryConfig {
+        backoff: BackoffConfig {
+            init_backoff: Duration::from_millis(100),
+            max_backoff: Duration::from_secs(5),
+            base: 2.0,
+        },
+        max_retries: 6,
+        retry_timeout: config.timeout.saturating_mul(2),
+    };
+    let client = ClientOptions::new()
+        .with_timeout(config.timeout)
+        .with_connect_timeout(config.timeout.min(Duration::from_secs(5)));
+    // The environment's AWS_* variables are the fallback for what the configuration leaves open.
+    let mut builder = AmazonS3Builder::from_env()
+        .with_bucket_name(bucket)
+        .with_client_options(client.with_allow_http(config.allow_http))
+        .with_retry(retry)
+        .with_virtual_hosted_style_request(!config.path_style)
+        .with_conditional_put(S3ConditionalPut::ETagMatch);
+    if let Some(endpoint) = &config.endpoint {
+        builder = builder.with_endpoint(endpoint);
+    }
+    if let Some(region) = &config.region {
+        builder = builder.with_region(region);
+    }
+    if let Some(id) = &config.access_key_id {
+        builder = builder.with_access_key_id(id);
+    }
+    if let Some(secret) = &config.secret_access_key {
+        builder = builder.with_secret_access_key(secret.reveal());
+    }
+    if let Some(token) = &config.session_token {
+        builder = builder.with_token(token.reveal());
+    }
+    Ok(Arc::new(builder.build()?))
+}
+
+#[cfg(test)]
+mod tests;
