@@ -13,7 +13,6 @@ pub struct ParseError {
     prefixed: bool,
 }
 
-#[allow(dead_code, reason = "the parser uses them")]
 impl ParseError {
     /// An error at a 1-based line and column (in characters; Loki gives line 0 for what its lexer rewrites).
     pub(crate) fn at(line: u32, column: u32, message: impl Into<String>) -> Self {

@@ -1,30 +1,241 @@
-//! RE2 syntax on the `regex` crate: what differs is mapped or refused, programs are bounded in size.
+//! RE2 syntax on the `regex` crate.
+//!
+//! [`translate`] reads an expression as RE2 does and writes it in the `regex` crate's dialect: Perl classes are ASCII,
+//! `\Q…\E`, octal escapes and odd braces keep their RE2 meaning, set operations and `x` mode lose their special one.
+//! What RE2 refuses is refused here with its words; compiled programs are bounded in size.
+
+use regex_syntax::hir::{Hir, HirKind};
 
 use crate::error::ParseError;
+
+mod translate;
+
+pub(crate) use translate::Translated;
+
+const MAX_PROGRAM_BYTES: usize = 8 << 20;
 
 /// A regular expression that must match the whole value.
 #[derive(Clone, Debug)]
 pub(crate) struct AnchoredRegex {
     regex: regex::Regex,
+    /// The values that match, when the expression is a plain alternation of literals.
+    literals: Option<Vec<Box<str>>>,
 }
 
 impl AnchoredRegex {
     pub(crate) fn is_match(&self, value: &str) -> bool {
-        self.regex.is_match(value)
+        match &self.literals {
+            Some(literals) => literals.iter().any(|literal| **literal == *value),
+            None => self.regex.is_match(value),
+        }
     }
 
     pub(crate) fn literals(&self) -> Option<Vec<&str>> {
-        None
+        self.literals
+            .as_ref()
+            .map(|literals| literals.iter().map(|literal| &**literal).collect())
+    }
+
+    /// The compiled expression; capture groups are numbered as written.
+    pub(crate) fn regex(&self) -> &regex::Regex {
+        &self.regex
     }
 }
 
-const MAX_PROGRAM_BYTES: usize = 4 << 20;
-
-/// Anchored at both ends, `.` matches newline: stream matchers.
+/// Anchored at both ends, `.` matches newline: stream matchers, `drop`, `keep`.
 pub(crate) fn anchored_dotall(pattern: &str) -> Result<AnchoredRegex, ParseError> {
-    let regex = regex::RegexBuilder::new(&format!("^(?s:{pattern})$"))
-        .size_limit(MAX_PROGRAM_BYTES)
-        .build()
-        .map_err(|error| ParseError::semantic(format!("error parsing regexp: {error}")))?;
-    Ok(AnchoredRegex { regex })
+    anchored_with(pattern, "s")
 }
+
+/// Anchored at both ends, `.` excludes newline: label filters, `label_replace`.
+pub(crate) fn anchored(pattern: &str) -> Result<AnchoredRegex, ParseError> {
+    anchored_with(pattern, "")
+}
+
+fn anchored_with(pattern: &str, flags: &str) -> Result<AnchoredRegex, ParseError> {
+    let translated = translate::translate(pattern)?;
+    let regex = compile(&format!("^(?{flags}:{})$", translated.pattern))?;
+    let literals = hir(&translated.pattern).and_then(|hir| alternatives(&hir));
+    Ok(AnchoredRegex { regex, literals })
+}
+
+/// An unanchored expression with what is known about every match.
+#[derive(Clone, Debug)]
+pub(crate) struct Unanchored {
+    pub(crate) regex: regex::Regex,
+    /// Group names by index; index 0 is the whole match.
+    pub(crate) names: Vec<Option<String>>,
+    /// A text in every match.
+    pub(crate) required: Option<String>,
+    /// A match is exactly: the text contains `required`.
+    pub(crate) is_contains: bool,
+    /// Every text matches.
+    pub(crate) always: bool,
+}
+
+/// Matches anywhere, `.` excludes newline: line filters, `regexp`, template functions.
+pub(crate) fn unanchored(pattern: &str) -> Result<Unanchored, ParseError> {
+    let Translated { pattern, names } = translate::translate(pattern)?;
+    let regex = compile(&pattern)?;
+    let hir = hir(&pattern);
+    let literal = hir.as_ref().and_then(whole_literal);
+    let always = pattern.is_empty() || hir.as_ref().is_some_and(is_always);
+    let is_contains = literal.is_some();
+    let required = literal.or_else(|| hir.as_ref().and_then(required_literal));
+    Ok(Unanchored {
+        regex,
+        names,
+        required,
+        is_contains,
+        always,
+    })
+}
+
+fn compile(pattern: &str) -> Result<regex::Regex, ParseError> {
+    regex::RegexBuilder::new(pattern)
+        .size_limit(MAX_PROGRAM_BYTES)
+        .nest_limit(200)
+        .build()
+        .map_err(|error| {
+            let cause = match error {
+                regex::Error::CompiledTooBig(limit) => {
+                    format!("expression too large: its program needs more than {limit} bytes")
+                }
+                other => other
+                    .to_string()
+                    .lines()
+                    .last()
+                    .unwrap_or("invalid")
+                    .trim()
+                    .to_owned(),
+            };
+            ParseError::semantic(format!("error parsing regexp: {cause}"))
+        })
+}
+
+fn hir(pattern: &str) -> Option<Hir> {
+    regex_syntax::ParserBuilder::new()
+        .nest_limit(200)
+        .build()
+        .parse(pattern)
+        .ok()
+}
+
+/// The literal an expression consists of, leading and trailing `.*` aside.
+fn whole_literal(hir: &Hir) -> Option<String> {
+    match hir.kind() {
+        HirKind::Literal(literal) => text(&literal.0),
+        HirKind::Capture(capture) => whole_literal(&capture.sub),
+        HirKind::Concat(parts) => {
+            let rest: Vec<&Hir> = parts.iter().filter(|part| !is_any_run(part)).collect();
+            // `.*` inside would join two literals; only at the ends it means nothing.
+            let inner = parts
+                .iter()
+                .skip_while(|part| is_any_run(part))
+                .take_while(|part| !is_any_run(part));
+            match rest.as_slice() {
+                [only] if inner.count() == 1 => whole_literal(only),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
+
+/// `.*` in either greediness.
+fn is_any_run(hir: &Hir) -> bool {
+    match hir.kind() {
+        HirKind::Repetition(repetition) => {
+            repetition.min == 0
+                && repetition.max.is_none()
+                && (*repetition.sub == Hir::dot(regex_syntax::hir::Dot::AnyCharExceptLF)
+                    || *repetition.sub == Hir::dot(regex_syntax::hir::Dot::AnyChar))
+        }
+        HirKind::Capture(capture) => is_any_run(&capture.sub),
+        _ => false,
+    }
+}
+
+fn is_always(hir: &Hir) -> bool {
+    match hir.kind() {
+        HirKind::Empty => true,
+        HirKind::Capture(capture) => is_always(&capture.sub),
+        HirKind::Concat(parts) => parts.iter().all(is_always),
+        _ => is_any_run(hir),
+    }
+}
+
+/// The longest literal that every match contains.
+fn required_literal(hir: &Hir) -> Option<String> {
+    match hir.kind() {
+        HirKind::Literal(literal) => text(&literal.0),
+        HirKind::Capture(capture) => required_literal(&capture.sub),
+        HirKind::Repetition(repetition) if repetition.min >= 1 => required_literal(&repetition.sub),
+        HirKind::Concat(parts) => parts.iter().filter_map(required_literal).max_by_key(String::len),
+        _ => None,
+    }
+}
+
+/// Literals joined by `|`, at most a thousand.
+fn alternatives(hir: &Hir) -> Option<Vec<Box<str>>> {
+    match hir.kind() {
+        HirKind::Empty => Some(vec![Box::from("")]),
+        HirKind::Literal(literal) => Some(vec![text(&literal.0)?.into_boxed_str()]),
+        HirKind::Capture(capture) => alternatives(&capture.sub),
+        HirKind::Class(class) => {
+            let regex_syntax::hir::Class::Unicode(class) = class else {
+                return None;
+            };
+            let count: u32 = class
+                .ranges()
+                .iter()
+                .map(|range| range.end() as u32 - range.start() as u32 + 1)
+                .sum();
+            if count > 16 {
+                return None;
+            }
+            let chars = class
+                .ranges()
+                .iter()
+                .flat_map(|range| range.start()..=range.end());
+            Some(chars.map(|c| c.to_string().into_boxed_str()).collect())
+        }
+        HirKind::Alternation(parts) if parts.len() <= 1000 => {
+            let mut all = Vec::new();
+            for part in parts {
+                all.extend(alternatives(part)?);
+            }
+            Some(all)
+        }
+        HirKind::Concat(parts) => product(parts),
+        _ => None,
+    }
+}
+
+/// Every way to choose one alternative of each part.
+fn product(parts: &[Hir]) -> Option<Vec<Box<str>>> {
+    let mut all: Vec<Box<str>> = vec![Box::from("")];
+    for part in parts {
+        let next = alternatives(part)?;
+        if all.len().checked_mul(next.len())? > 256 {
+            return None;
+        }
+        all = all
+            .iter()
+            .flat_map(|head| {
+                next.iter()
+                    .map(move |tail| format!("{head}{tail}").into_boxed_str())
+            })
+            .collect();
+    }
+    Some(all)
+}
+
+fn text(bytes: &[u8]) -> Option<String> {
+    String::from_utf8(bytes.to_vec())
+        .ok()
+        .filter(|text| !text.is_empty())
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,9 +2,9 @@
 
 use crate::Labels;
 use crate::Matcher;
-use crate::ast::MetricExpr;
 use crate::error::{EvalError, ParseError};
 use crate::pipeline::{EntryRef, LineFilter, MetadataNeeds};
+use crate::syntax::ast::MetricExpr;
 
 /// When to evaluate: at `start`, `start + step`, … up to and including `end`. All in ns since the epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

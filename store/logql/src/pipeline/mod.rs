@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::Labels;
-use crate::ast::Stage;
 use crate::error::ParseError;
+use crate::syntax::ast::Stage;
 
 /// One entry as storage hands it over.
 #[derive(Clone, Copy, Debug)]
@@ -159,4 +159,16 @@ impl LineFilter {
     pub fn is_exactly_contains(&self) -> bool {
         self.literal.is_some()
     }
+}
+
+pub(crate) fn check_regexp_stage(pattern: &str) -> Result<(), String> {
+    let regex = crate::re2::unanchored(pattern).map_err(|error| error.message().to_owned())?;
+    if regex.names.iter().flatten().next().is_none() {
+        return Err("at least one named capture must be supplied".to_owned());
+    }
+    Ok(())
+}
+
+pub(crate) fn check_pattern_stage(_pattern: &str) -> Result<(), String> {
+    Ok(())
 }

@@ -1,0 +1,107 @@
+//! Several lines for long queries: what fits in 100 characters stays on one line, the rest is indented by two.
+
+use super::ast::{Expr, LogExpr, LogRange, MetricExpr, RangeAggregation, VectorAggregation};
+use super::print::{Operator, Selector};
+use crate::text::{format_float_g, quote_go};
+use crate::units::{format_go_duration, format_prometheus_duration};
+
+const MAX_LINE: usize = 100;
+
+/// The whole query.
+pub(super) fn pretty(expr: &Expr) -> String {
+    match expr {
+        Expr::Log(log) => log_expr(log, 0),
+        Expr::Metric(metric) => metric_expr(metric, 0),
+    }
+}
+
+fn indent(level: usize) -> String {
+    "  ".repeat(level)
+}
+
+fn log_expr(log: &LogExpr, level: usize) -> String {
+    let line = log.to_string();
+    if line.len() <= MAX_LINE || log.stages.is_empty() {
+        return indent(level) + &line;
+    }
+    let mut out = format!("{}{}", indent(level), Selector(log));
+    for stage in &log.stages {
+        out.push_str(&format!("\n{}{stage}", indent(level + 1)));
+    }
+    out
+}
+
+fn metric_expr(expr: &MetricExpr, level: usize) -> String {
+    let line = expr.to_string();
+    if line.len() <= MAX_LINE {
+        return indent(level) + &line;
+    }
+    match expr {
+        MetricExpr::Literal(_) | MetricExpr::Vector(_) => indent(level) + &line,
+        MetricExpr::Range(aggregation) => range_aggregation(aggregation, level),
+        MetricExpr::Aggregate(aggregation) => vector_aggregation(aggregation, level),
+        MetricExpr::Binary(binary) => format!(
+            "{}\n{}{}\n{}",
+            metric_expr(&binary.left, level + 1),
+            indent(level),
+            Operator(binary),
+            metric_expr(&binary.right, level + 1)
+        ),
+        MetricExpr::LabelReplace(replace) => {
+            let mut arguments = vec![metric_expr(&replace.expr, level + 1)];
+            for text in [
+                &replace.destination,
+                &replace.replacement,
+                &replace.source,
+                &replace.regex,
+            ] {
+                arguments.push(format!("{}{}", indent(level + 1), quote_go(text)));
+            }
+            format!(
+                "{}label_replace(\n{}\n{})",
+                indent(level),
+                arguments.join(",\n"),
+                indent(level)
+            )
+        }
+    }
+}
+
+fn range_aggregation(aggregation: &RangeAggregation, level: usize) -> String {
+    let mut out = format!("{}{}(\n", indent(level), aggregation.op.as_str());
+    if let Some(parameter) = aggregation.parameter {
+        out.push_str(&format!("{}{},\n", indent(level + 1), format_float_g(parameter)));
+    }
+    out.push_str(&log_range(&aggregation.range, level + 1));
+    out.push_str(&format!("\n{})", indent(level)));
+    if let Some(grouping) = &aggregation.grouping {
+        out.push_str(&grouping.to_string());
+    }
+    out
+}
+
+fn log_range(range: &LogRange, level: usize) -> String {
+    let mut out = log_expr(&range.log, level);
+    if let Some(unwrap) = &range.unwrap {
+        out.push_str(&format!("\n{}{unwrap}", indent(level + 1)));
+    }
+    out.push_str(&format!(" [{}]", format_prometheus_duration(range.range)));
+    if range.offset != 0 {
+        out.push_str(&format!(" offset {}", format_go_duration(range.offset)));
+    }
+    out
+}
+
+fn vector_aggregation(aggregation: &VectorAggregation, level: usize) -> String {
+    let mut out = format!("{}{}", indent(level), aggregation.op.as_str());
+    if let Some(grouping) = &aggregation.grouping {
+        out.push_str(&grouping.to_string());
+    }
+    out.push_str("(\n");
+    if let Some(k) = aggregation.parameter {
+        out.push_str(&format!("{}{k},\n", indent(level + 1)));
+    }
+    out.push_str(&metric_expr(&aggregation.expr, level + 1));
+    out.push_str(&format!("\n{})", indent(level)));
+    out
+}
