@@ -19,8 +19,18 @@
 //! it is empty at the end. Records that leave on another call than their own carry `rankline_ts`, the time of their first
 //! line in nanoseconds since the epoch as a decimal string.
 
+#[cfg(target_arch = "wasm32")]
+mod abi;
 mod config;
+mod fields;
 mod filter;
+mod hold;
+mod json;
+mod kubernetes;
+mod line;
+mod prefix;
+mod shape;
+mod tags;
 
 pub use config::{Config, ConfigProblem};
 pub use filter::{Filter, Output};

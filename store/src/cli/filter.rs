@@ -1,6 +1,15 @@
 //! `rankline filter`: JSON lines through the filter, natively or in its `.wasm`.
+//!
+//! Both ways take the same calls in the same order as Fluent Bit would make them, so that their output is equal byte for byte:
+//! one call a record, then ticks until nothing is left.
 
+use std::io::{BufRead as _, BufWriter, Write};
 use std::path::PathBuf;
+
+use anyhow::Context as _;
+use rank_filter::{Config, Filter, Output};
+use rankline_filter_host::Host;
+use serde_json::value::RawValue;
 
 /// Arguments of `rankline filter`.
 #[derive(Debug, clap::Args)]
@@ -13,10 +22,170 @@ pub struct FilterArgs {
     pub config: Option<PathBuf>,
 }
 
+/// One input line.
+#[derive(serde::Deserialize)]
+struct Input<'a> {
+    #[serde(borrow)]
+    tag: std::borrow::Cow<'a, str>,
+    sec: u32,
+    #[serde(default)]
+    nsec: u32,
+    #[serde(borrow)]
+    record: &'a RawValue,
+}
+
+/// What takes the calls.
+enum Engine {
+    Native(Box<Filter>),
+    Wasm(Box<Host>),
+}
+
+impl Engine {
+    fn open(args: &FilterArgs, config: Config, config_text: &str) -> anyhow::Result<Self> {
+        let Some(path) = &args.wasm else {
+            let mut filter = Filter::new(config);
+            filter.report(&Config::parse(config_text).1);
+            return Ok(Engine::Native(Box::new(filter)));
+        };
+        let module =
+            std::fs::read(path).with_context(|| format!("cannot read the module {}", path.display()))?;
+        let files = args
+            .config
+            .iter()
+            .map(|_| ("rank_filter.toml".to_owned(), config_text.as_bytes().to_vec()))
+            .collect();
+        let host = Host::new(&module, files).with_context(|| format!("cannot use {}", path.display()))?;
+        Ok(Engine::Wasm(Box::new(host)))
+    }
+
+    /// One call; the record that goes on, if any.
+    fn call(
+        &mut self,
+        tag: &str,
+        sec: u32,
+        nsec: u32,
+        record: &str,
+        out: &mut Vec<u8>,
+    ) -> anyhow::Result<bool> {
+        match self {
+            Engine::Native(filter) => {
+                match filter.record(tag.as_bytes(), sec, nsec, record.as_bytes()) {
+                    Output::Unchanged => out.extend_from_slice(record.as_bytes()),
+                    Output::Record(record) => out.extend_from_slice(record),
+                    Output::Nothing => return Ok(false),
+                }
+                Ok(true)
+            }
+            Engine::Wasm(host) => match host.call(tag.as_bytes(), sec, nsec, record.as_bytes())? {
+                Some(record) => {
+                    out.extend_from_slice(record);
+                    Ok(true)
+                }
+                None => Ok(false),
+            },
+        }
+    }
+}
+
 /// Reads `{"tag","sec","nsec","record"}` lines from stdin, prints the output records as JSON lines.
 ///
 /// # Errors
 /// When a file can't be read, the module can't be used, or an input line was not usable.
-pub fn run(_args: FilterArgs) -> anyhow::Result<()> {
-    anyhow::bail!("not here yet")
+#[allow(clippy::print_stderr)] // a command tells its user what is wrong with the input
+pub fn run(args: FilterArgs) -> anyhow::Result<()> {
+    let config_text = match &args.config {
+        Some(path) => {
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?
+        }
+        None => String::new(),
+    };
+    let config = Config::parse(&config_text).0;
+    let (tick_tag, flush_ms) = (config.tick_tag.clone(), config.flush_ms);
+    let mut engine = Engine::open(&args, config, &config_text)?;
+    let mut printer = Printer {
+        to: BufWriter::new(std::io::stdout().lock()),
+        record: Vec::new(),
+    };
+    let (mut bad, mut last) = (0u64, (0u32, 0u32));
+    let mut input = std::io::stdin().lock();
+    let mut text = Vec::new();
+    for number in 1u64.. {
+        text.clear();
+        if input.read_until(b'\n', &mut text).context("cannot read stdin")? == 0 {
+            break;
+        }
+        if text.trim_ascii().is_empty() {
+            continue;
+        }
+        match serde_json::from_slice::<Input<'_>>(&text) {
+            Ok(line) if line.record.get().starts_with('{') => {
+                last = last.max((line.sec, line.nsec));
+                printer.call(&mut engine, &line.tag, line.sec, line.nsec, line.record.get())?;
+            }
+            Ok(_) => {
+                eprintln!("rankline filter: line {number}: record: expected an object");
+                bad += 1;
+            }
+            Err(error) => {
+                eprintln!(
+                    "rankline filter: line {number}: {error}; expected {{\"tag\",\"sec\",\"nsec\",\"record\"}}"
+                );
+                bad += 1;
+            }
+        }
+    }
+    drain(&mut engine, &mut printer, &tick_tag, last, flush_ms)?;
+    printer.to.flush().context("cannot write to stdout")?;
+    anyhow::ensure!(bad == 0, "{bad} input lines were not usable");
+    Ok(())
+}
+
+/// Ticks until everything is out: the first tick sees what is held, those from `flush_ms` later on find it due.
+fn drain<W: Write>(
+    engine: &mut Engine,
+    printer: &mut Printer<W>,
+    tick_tag: &str,
+    (sec, nsec): (u32, u32),
+    flush_ms: u64,
+) -> anyhow::Result<()> {
+    let wait = u32::try_from(flush_ms / 1000 + 1).unwrap_or(u32::MAX);
+    printer.call(engine, tick_tag, sec, nsec, "{}")?;
+    while printer.call(engine, tick_tag, sec.saturating_add(wait), nsec, "{}")? {}
+    Ok(())
+}
+
+struct Printer<W> {
+    to: W,
+    record: Vec<u8>,
+}
+
+impl<W: Write> Printer<W> {
+    /// Makes a call and prints what it gives; says whether it gave anything.
+    fn call(
+        &mut self,
+        engine: &mut Engine,
+        tag: &str,
+        sec: u32,
+        nsec: u32,
+        record: &str,
+    ) -> anyhow::Result<bool> {
+        self.record.clear();
+        if !engine.call(tag, sec, nsec, record, &mut self.record)? {
+            return Ok(false);
+        }
+        let record = self.record.trim_ascii();
+        let members = record.strip_suffix(b"}").unwrap_or(record);
+        let comma = if members.trim_ascii_end().ends_with(b"{") {
+            ""
+        } else {
+            ","
+        };
+        self.to.write_all(members)?;
+        writeln!(
+            self.to,
+            "{comma}\"tag\":{},\"sec\":{sec},\"nsec\":{nsec}}}",
+            serde_json::to_string(tag)?
+        )?;
+        Ok(true)
+    }
 }

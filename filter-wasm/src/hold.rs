@@ -1,0 +1,170 @@
+//! Records that wait: the held ones, which may go on, and the complete ones, which wait for a free call.
+//!
+//! A call gives back at most one record, so complete ones queue up, in order, each under its tag. Both sets are bounded
+//! together: while the queue of a tag is not empty, every call of that tag takes one out, so the number of waiting records only
+//! grows when a line is held, and the oldest held record leaves at the limit. This module knows keys as numbers and shapes as
+//! values; what a line looks like is none of its business.
+
+use std::collections::VecDeque;
+
+use crate::fields::Fields;
+use crate::json::Span;
+use crate::shape::Shape;
+
+/// A stream of lines that only one writer writes: tag, pod, stdout or stderr, prefixes.
+pub(crate) type Key = u64;
+
+/// A record that may go on.
+#[derive(Debug)]
+pub(crate) struct Held {
+    /// Tag it came with.
+    pub tag: u64,
+    /// Tag, pod and stream, without prefixes.
+    pub stream: Key,
+    /// Its own key.
+    pub key: Key,
+    /// The keys of the same stream with fewer prefixes: lines of these may have lost theirs.
+    pub outer: Vec<Key>,
+    /// Those of them that lines of this record had. Their order must be kept too.
+    pub adopted: Vec<Key>,
+    /// State of its shape.
+    pub shape: Shape,
+    /// The first line's record, and where in it the line stands.
+    pub record: Vec<u8>,
+    pub log: Span,
+    pub end: usize,
+    pub present: u16,
+    /// All lines so far, escaped as they came, joined by `\n`.
+    pub text: Vec<u8>,
+    /// The last line ended with a newline of its own.
+    pub newline: bool,
+    pub lines: u32,
+    /// Time of the first and of the last line, ns since the epoch.
+    pub first_ts: u64,
+    pub last_ts: u64,
+    /// Text before the shape's first words, which further lines may repeat.
+    pub head: Vec<u8>,
+    /// A further line did repeat it.
+    pub head_repeats: bool,
+    /// Time of the first tick after the last line, ns since the epoch.
+    pub seen_by_tick: Option<u64>,
+    pub fields: Fields,
+}
+
+impl Held {
+    fn bytes(&self) -> usize {
+        self.record.len() + self.text.len() + self.head.len() + 128
+    }
+}
+
+/// A complete record.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    pub tag: u64,
+    pub record: Vec<u8>,
+}
+
+/// Everything that waits.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting {
+    held: Vec<Held>,
+    held_bytes: usize,
+    ready: VecDeque<Ready>,
+    spare: Vec<Vec<u8>>,
+}
+
+impl Waiting {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.held.is_empty() && self.ready.is_empty()
+    }
+
+    pub(crate) fn nothing_held(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.held.len() + self.ready.len()
+    }
+
+    /// Bytes of the held records.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
+    pub(crate) fn held_records(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Held records, oldest first.
+    pub(crate) fn held(&self) -> &[Held] {
+        &self.held
+    }
+
+    pub(crate) fn at(&mut self, index: usize) -> &mut Held {
+        &mut self.held[index]
+    }
+
+    pub(crate) fn all(&mut self) -> impl Iterator<Item = &mut Held> {
+        self.held.iter_mut()
+    }
+
+    /// The record that lines of `key` belong to, if any.
+    pub(crate) fn find(&self, key: Key) -> Option<usize> {
+        self.held
+            .iter()
+            .rposition(|held| held.key == key || held.adopted.contains(&key))
+    }
+
+    pub(crate) fn hold(&mut self, held: Held) {
+        self.held_bytes += held.bytes();
+        self.held.push(held);
+    }
+
+    /// Appends a line to a held record.
+    pub(crate) fn append(&mut self, index: usize, escaped: &[u8], newline: bool, ts: u64) {
+        let held = &mut self.held[index];
+        held.text.extend_from_slice(b"\\n");
+        held.text.extend_from_slice(escaped);
+        held.newline = newline;
+        held.lines += 1;
+        held.last_ts = held.last_ts.max(ts);
+        held.seen_by_tick = None;
+        self.held_bytes += escaped.len() + 2;
+    }
+
+    pub(crate) fn release(&mut self, index: usize) -> Held {
+        let held = self.held.remove(index);
+        self.held_bytes = self.held_bytes.saturating_sub(held.bytes());
+        held
+    }
+
+    pub(crate) fn queue(&mut self, tag: u64, record: Vec<u8>) {
+        self.ready.push_back(Ready { tag, record });
+    }
+
+    pub(crate) fn has_ready(&self, tag: u64) -> bool {
+        self.ready.iter().any(|ready| ready.tag == tag)
+    }
+
+    /// The oldest complete record, of one tag or of any.
+    pub(crate) fn take(&mut self, tag: Option<u64>) -> Option<Vec<u8>> {
+        let index = self
+            .ready
+            .iter()
+            .position(|ready| tag.is_none_or(|tag| tag == ready.tag))?;
+        self.ready.remove(index).map(|ready| ready.record)
+    }
+
+    /// An empty buffer, used before where there is one.
+    pub(crate) fn buffer(&mut self) -> Vec<u8> {
+        self.spare.pop().unwrap_or_default()
+    }
+
+    /// Takes a buffer back.
+    pub(crate) fn recycle(&mut self, mut buffer: Vec<u8>) {
+        if self.spare.len() < 16 && buffer.capacity() <= 64 << 10 {
+            buffer.clear();
+            self.spare.push(buffer);
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! The record's JSON text: where its members lie, and how a changed record is written.
+//!
+//! Nothing is built from the text. [`scan`] walks over the members of the top object once and notes the spans that the filter
+//! needs; everything else stays bytes, so that foreign fields leave exactly as they came. It is no validator: where it is in
+//! doubt it gives up, and the caller hands the record on untouched. This module knows nothing about lines or ranks.
+
+use std::ops::Range;
+
+/// A span of the record's text.
+pub(crate) type Span = Range<usize>;
+
+/// The members that the filter may add. One that is there already is never added a second time.
+pub(crate) const OWN_FIELDS: [&str; 11] = [
+    "rank",
+    "local_rank",
+    "node_rank",
+    "world_size",
+    "job",
+    "attempt",
+    "role",
+    "level",
+    "exception",
+    "step",
+    "rankline_ts",
+];
+
+/// Where the members lie that the filter reads.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Scan {
+    /// The line: the text between the quotes, still escaped.
+    pub log: Span,
+    /// `stdout` or `stderr`, between the quotes.
+    pub stream: Option<Span>,
+    /// The whole value of `kubernetes`.
+    pub kubernetes: Option<Span>,
+    /// The record is a part of a line that the container runtime cut (`_p` or `logtag` is `P`).
+    pub partial: bool,
+    /// The value (between the quotes) of the member that says so.
+    pub partial_flag: Option<Span>,
+    /// Bit `i` is set when `OWN_FIELDS[i]` is there already.
+    pub present: u16,
+    /// Position of the closing brace.
+    pub end: usize,
+}
+
+/// Walks over the members of the record's top object.
+///
+/// `log_keys`: names of the member that holds the line, best first. `known_kubernetes`: a `kubernetes` value seen before with
+/// the same tag; when it stands here again it is skipped by one comparison.
+pub(crate) fn scan(text: &[u8], log_keys: &[String], known_kubernetes: &[u8]) -> Option<Scan> {
+    let mut at = skip_space(text, 0);
+    if text.get(at) != Some(&b'{') {
+        return None;
+    }
+    at = skip_space(text, at + 1);
+    let mut found = Scan::default();
+    let mut log_preference = usize::MAX;
+    loop {
+        if text.get(at) != Some(&b'"') {
+            return None;
+        }
+        let name_end = skip_string(text, at)?;
+        let name = &text[at + 1..name_end - 1];
+        at = skip_space(text, name_end);
+        if text.get(at) != Some(&b':') {
+            return None;
+        }
+        at = skip_space(text, at + 1);
+        let value = if name == b"kubernetes"
+            && !known_kubernetes.is_empty()
+            && text[at..].starts_with(known_kubernetes)
+        {
+            at..at + known_kubernetes.len()
+        } else {
+            at..skip_value(text, at)?
+        };
+        note_member(
+            text,
+            name,
+            value.clone(),
+            log_keys,
+            &mut log_preference,
+            &mut found,
+        )?;
+        at = skip_space(text, value.end);
+        match text.get(at)? {
+            b',' => at = skip_space(text, at + 1),
+            b'}' => break,
+            _ => return None,
+        }
+    }
+    found.end = at;
+    if skip_space(text, at + 1) != text.len() || log_preference == usize::MAX {
+        return None;
+    }
+    Some(found)
+}
+
+fn note_member(
+    text: &[u8],
+    name: &[u8],
+    value: Span,
+    log_keys: &[String],
+    log_preference: &mut usize,
+    found: &mut Scan,
+) -> Option<()> {
+    let string = text[value.start] == b'"';
+    let inner = value.start + 1..value.end.saturating_sub(1);
+    if string && let Some(preference) = log_keys.iter().position(|key| key.as_bytes() == name) {
+        if preference == *log_preference {
+            return None; // twice the same name: which of them counts is anybody's guess
+        }
+        if preference < *log_preference {
+            *log_preference = preference;
+            found.log = inner.clone();
+        }
+    }
+    match name {
+        b"stream" if string => found.stream = Some(inner),
+        b"kubernetes" => found.kubernetes = Some(value),
+        b"_p" | b"logtag" if string => {
+            found.partial = &text[inner.clone()] == b"P";
+            found.partial_flag = Some(inner);
+        }
+        _ => {
+            if let Some(i) = OWN_FIELDS.iter().position(|own| own.as_bytes() == name) {
+                found.present |= 1 << i;
+            }
+        }
+    }
+    Some(())
+}
+
+pub(crate) fn skip_space(text: &[u8], mut at: usize) -> usize {
+    while matches!(text.get(at), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+        at += 1;
+    }
+    at
+}
+
+/// From an opening quote to behind the closing one.
+pub(crate) fn skip_string(text: &[u8], at: usize) -> Option<usize> {
+    let mut at = at + 1;
+    loop {
+        at += memchr::memchr2(b'"', b'\\', text.get(at..)?)?;
+        if text[at] == b'"' {
+            return Some(at + 1);
+        }
+        at += 2;
+    }
+}
+
+/// From a value's first byte to behind its last one.
+pub(crate) fn skip_value(text: &[u8], start: usize) -> Option<usize> {
+    match text.get(start)? {
+        b'"' => skip_string(text, start),
+        b'{' | b'[' => skip_nested(text, start),
+        _ => {
+            let mut at = start;
+            while !matches!(text.get(at)?, b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r') {
+                at += 1;
+            }
+            (at > start).then_some(at)
+        }
+    }
+}
+
+fn skip_nested(text: &[u8], start: usize) -> Option<usize> {
+    let mut depth = 0usize;
+    let mut at = start;
+    loop {
+        match text.get(at)? {
+            b'"' => {
+                at = skip_string(text, at)?;
+                continue;
+            }
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => {
+                depth -= 1;
+                if depth == 0 {
+                    return Some(at + 1);
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+}
+
+/// Calls `each` with the name and the value's span of every member of the object at `start`.
+pub(crate) fn members(text: &[u8], start: usize, mut each: impl FnMut(&[u8], Span)) -> Option<()> {
+    let mut at = skip_space(text, start + 1);
+    if text.get(start) != Some(&b'{') || text.get(at) == Some(&b'}') {
+        return None;
+    }
+    loop {
+        if text.get(at) != Some(&b'"') {
+            return None;
+        }
+        let name_end = skip_string(text, at)?;
+        let name = at + 1..name_end - 1;
+        at = skip_space(text, name_end);
+        if text.get(at) != Some(&b':') {
+            return None;
+        }
+        at = skip_space(text, at + 1);
+        let end = skip_value(text, at)?;
+        each(&text[name], at..end);
+        at = skip_space(text, end);
+        match text.get(at)? {
+            b',' => at = skip_space(text, at + 1),
+            _ => return Some(()),
+        }
+    }
+}
+
+/// Appends what the escaped text means. A broken escape is kept as it stands.
+pub(crate) fn unescape(escaped: &[u8], out: &mut Vec<u8>) {
+    let mut rest = escaped;
+    while let Some(at) = memchr::memchr(b'\\', rest) {
+        out.extend_from_slice(&rest[..at]);
+        let Some(&kind) = rest.get(at + 1) else {
+            rest = &rest[at..];
+            break;
+        };
+        let mut used = 2;
+        match kind {
+            b'n' => out.push(b'\n'),
+            b't' => out.push(b'\t'),
+            b'r' => out.push(b'\r'),
+            b'b' => out.push(8),
+            b'f' => out.push(12),
+            b'"' | b'\\' | b'/' => out.push(kind),
+            b'u' => {
+                let (character, length) = unescape_unicode(&rest[at..]);
+                used = length;
+                out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+            }
+            _ => out.extend_from_slice(&rest[at..at + 2]),
+        }
+        rest = &rest[at + used..];
+    }
+    out.extend_from_slice(rest);
+}
+
+/// One `\uXXXX`, or two of them that are a surrogate pair: the character and how many bytes it took.
+fn unescape_unicode(text: &[u8]) -> (char, usize) {
+    let unit = |at: usize| -> Option<u32> {
+        let digits = text.get(at..at + 6)?;
+        if &digits[..2] != b"\\u" {
+            return None;
+        }
+        u32::from_str_radix(std::str::from_utf8(&digits[2..]).ok()?, 16).ok()
+    };
+    let Some(first) = unit(0) else {
+        return (char::REPLACEMENT_CHARACTER, 2.min(text.len()));
+    };
+    if (0xd800..0xdc00).contains(&first)
+        && let Some(second) = unit(6)
+        && (0xdc00..0xe000).contains(&second)
+    {
+        let code = 0x1_0000 + ((first - 0xd800) << 10) + (second - 0xdc00);
+        return (char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), 12);
+    }
+    (char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER), 6)
+}
+
+/// Appends `text` as the inside of a JSON string.
+pub(crate) fn escape(text: &[u8], out: &mut Vec<u8>) {
+    for &byte in text {
+        match byte {
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            0..0x20 => {
+                const HEX: &[u8; 16] = b"0123456789abcdef";
+                out.extend_from_slice(b"\\u00");
+                out.push(HEX[usize::from(byte >> 4)]);
+                out.push(HEX[usize::from(byte & 15)]);
+            }
+            _ => out.push(byte),
+        }
+    }
+}
+
+/// Appends `,"name":"value"`.
+pub(crate) fn push_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":\"");
+    escape(value, out);
+    out.push(b'"');
+}
+
+/// Appends a number in decimal.
+pub(crate) fn push_decimal(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0u8; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}

@@ -1,0 +1,225 @@
+//! What Kubernetes labels and annotations say about a pod: job, role, attempt and the rank of its node in the job.
+//!
+//! Each operator writes its own labels. They number pods (nodes), never processes, so no rank comes from here. This module reads
+//! the `kubernetes` object that Fluent Bit's filter of that name adds; it knows nothing about lines.
+
+use crate::json::{self, Span};
+
+/// What a pod's labels say. Spans of strings are copied: they outlive the record.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Pod {
+    pub pod: Vec<u8>,
+    pub container: Vec<u8>,
+    pub job: Vec<u8>,
+    pub role: Vec<u8>,
+    pub attempt: Vec<u8>,
+    pub node_rank: Vec<u8>,
+    pub world_size: Vec<u8>,
+}
+
+/// Labels as they are found; which operator they belong to is decided at the end.
+#[derive(Debug, Default)]
+struct Labels<'a> {
+    found: Vec<(&'static str, &'a [u8])>,
+}
+
+/// Labels and annotations that are read.
+const KNOWN: [&str; 29] = [
+    "training.kubeflow.org/job-name",
+    "training.kubeflow.org/replica-type",
+    "training.kubeflow.org/replica-index",
+    "training.kubeflow.org/job-role",
+    "pytorch-job-name",
+    "jobset.sigs.k8s.io/jobset-name",
+    "jobset.sigs.k8s.io/replicatedjob-name",
+    "jobset.sigs.k8s.io/job-index",
+    "jobset.sigs.k8s.io/job-global-index",
+    "jobset.sigs.k8s.io/restart-attempt",
+    "jobset.sigs.k8s.io/replicatedjob-replicas",
+    "trainer.kubeflow.org/trainjob-ancestor-step",
+    "batch.kubernetes.io/job-name",
+    "job-name",
+    "batch.kubernetes.io/job-completion-index",
+    "leaderworkerset.sigs.k8s.io/name",
+    "leaderworkerset.sigs.k8s.io/worker-index",
+    "leaderworkerset.sigs.k8s.io/group-index",
+    "volcano.sh/job-name",
+    "volcano.sh/task-spec",
+    "volcano.sh/task-index",
+    "volcano.sh/job-retry-count",
+    "ray.io/cluster",
+    "ray.io/node-type",
+    "ray.io/originated-from-cr-name",
+    "ray.io/group",
+    "apps.kubernetes.io/pod-index",
+    "app.kubernetes.io/name",
+    "statefulset.kubernetes.io/pod-name",
+];
+
+/// Reads the object at `span`.
+pub(crate) fn read(text: &[u8], span: &Span) -> Pod {
+    let mut pod = Pod::default();
+    let mut labels = Labels::default();
+    // A shape that isn't expected just says nothing.
+    let _ = json::members(text, span.start, |name, value| match name {
+        b"pod_name" => pod.pod = string(text, &value).to_vec(),
+        b"container_name" => pod.container = string(text, &value).to_vec(),
+        b"labels" | b"annotations" => {
+            let _ = json::members(text, value.start, |label, inner| {
+                if let Some(known) = KNOWN.iter().find(|known| known.as_bytes() == label) {
+                    labels.found.push((known, string(text, &inner)));
+                }
+            });
+        }
+        _ => {}
+    });
+    labels.describe(&mut pod);
+    pod
+}
+
+/// The inside of a string value; empty for anything else or when escaped.
+fn string<'a>(text: &'a [u8], value: &Span) -> &'a [u8] {
+    let raw = &text[value.clone()];
+    match raw {
+        [b'"', inside @ .., b'"'] if !inside.contains(&b'\\') => inside,
+        _ => b"",
+    }
+}
+
+impl<'a> Labels<'a> {
+    fn get(&self, name: &str) -> &'a [u8] {
+        self.found
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map_or(b"", |(_, value)| value)
+    }
+
+    fn describe(&self, pod: &mut Pod) {
+        let known = self.jobset(pod)
+            || self.kubeflow(pod)
+            || self.volcano(pod)
+            || self.leader_worker_set(pod)
+            || self.ray(pod)
+            || self.indexed_job(pod)
+            || self.stateful_set(pod);
+        if !known {
+            pod.job = self.get("pytorch-job-name").to_vec();
+        }
+    }
+
+    /// JobSet, and Kubeflow Trainer v2 on top of it.
+    fn jobset(&self, pod: &mut Pod) -> bool {
+        let name = self.get("jobset.sigs.k8s.io/jobset-name");
+        if name.is_empty() {
+            return false;
+        }
+        pod.job = name.to_vec();
+        pod.role = self.get("jobset.sigs.k8s.io/replicatedjob-name").to_vec();
+        pod.attempt = self.get("jobset.sigs.k8s.io/restart-attempt").to_vec();
+        // The index inside one child job is the node's rank only when the role has one child job.
+        let replicas = self.get("jobset.sigs.k8s.io/replicatedjob-replicas");
+        if replicas == b"1" {
+            pod.node_rank = decimal(self.get("batch.kubernetes.io/job-completion-index"));
+        }
+        true
+    }
+
+    /// Kubeflow's training operator v1: PyTorchJob, MPIJob and their like. The master is node 0, workers follow it.
+    fn kubeflow(&self, pod: &mut Pod) -> bool {
+        let name = self.get("training.kubeflow.org/job-name");
+        if name.is_empty() {
+            return false;
+        }
+        pod.job = name.to_vec();
+        pod.role = self.get("training.kubeflow.org/replica-type").to_vec();
+        if pod.role.is_empty() {
+            pod.role = self.get("training.kubeflow.org/job-role").to_vec();
+        }
+        if pod.role == b"master" {
+            pod.node_rank = decimal(self.get("training.kubeflow.org/replica-index"));
+        }
+        true
+    }
+
+    fn volcano(&self, pod: &mut Pod) -> bool {
+        let name = self.get("volcano.sh/job-name");
+        if name.is_empty() {
+            return false;
+        }
+        pod.job = name.to_vec();
+        pod.role = self.get("volcano.sh/task-spec").to_vec();
+        pod.attempt = self.get("volcano.sh/job-retry-count").to_vec();
+        true
+    }
+
+    /// The leader is worker 0 of its group; a group is one replica of the job.
+    fn leader_worker_set(&self, pod: &mut Pod) -> bool {
+        let name = self.get("leaderworkerset.sigs.k8s.io/name");
+        if name.is_empty() {
+            return false;
+        }
+        let index = self.get("leaderworkerset.sigs.k8s.io/worker-index");
+        pod.job = name.to_vec();
+        pod.role = if index == b"0" {
+            b"leader".to_vec()
+        } else {
+            b"worker".to_vec()
+        };
+        pod.node_rank = decimal(index);
+        true
+    }
+
+    fn ray(&self, pod: &mut Pod) -> bool {
+        let cluster = self.get("ray.io/cluster");
+        if cluster.is_empty() {
+            return false;
+        }
+        let origin = self.get("ray.io/originated-from-cr-name");
+        pod.job = if origin.is_empty() {
+            cluster.to_vec()
+        } else {
+            origin.to_vec()
+        };
+        pod.role = self.get("ray.io/node-type").to_vec();
+        true
+    }
+
+    fn indexed_job(&self, pod: &mut Pod) -> bool {
+        let name = self.get("batch.kubernetes.io/job-name");
+        let name = if name.is_empty() {
+            self.get("job-name")
+        } else {
+            name
+        };
+        if name.is_empty() {
+            return false;
+        }
+        pod.job = name.to_vec();
+        pod.node_rank = decimal(self.get("batch.kubernetes.io/job-completion-index"));
+        true
+    }
+
+    fn stateful_set(&self, pod: &mut Pod) -> bool {
+        let index = self.get("apps.kubernetes.io/pod-index");
+        let name = self.get("statefulset.kubernetes.io/pod-name");
+        let Some(dash) = memchr::memrchr(b'-', name) else {
+            return false;
+        };
+        pod.job = name[..dash].to_vec();
+        pod.node_rank = decimal(if index.is_empty() {
+            &name[dash + 1..]
+        } else {
+            index
+        });
+        true
+    }
+}
+
+/// The value when it is a number, empty otherwise.
+fn decimal(value: &[u8]) -> Vec<u8> {
+    if !value.is_empty() && value.len() < 8 && value.iter().all(u8::is_ascii_digit) {
+        value.to_vec()
+    } else {
+        Vec::new()
+    }
+}

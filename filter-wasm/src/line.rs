@@ -1,0 +1,279 @@
+//! What a single line looks like, whatever stands around it.
+//!
+//! Small questions about one line's text, used by the shapes and the fields. No state, no JSON.
+
+/// Python's first line of a traceback.
+pub(crate) const TRACEBACK: &[u8] = b"Traceback (most recent call last):";
+
+/// How many spaces the line begins with.
+pub(crate) fn indent(text: &[u8]) -> usize {
+    text.iter().take_while(|&&b| b == b' ').count()
+}
+
+/// Nothing but white space.
+pub(crate) fn is_blank(text: &[u8]) -> bool {
+    text.iter().all(u8::is_ascii_whitespace)
+}
+
+pub(crate) fn trim_start(text: &[u8]) -> &[u8] {
+    &text[text.iter().take_while(|b| b.is_ascii_whitespace()).count()..]
+}
+
+pub(crate) fn trim_end(text: &[u8]) -> &[u8] {
+    &text[..text.len() - text.iter().rev().take_while(|b| b.is_ascii_whitespace()).count()]
+}
+
+/// `needle` stands in `text`.
+pub(crate) fn contains(text: &[u8], needle: &[u8]) -> bool {
+    memchr::memmem::find(text, needle).is_some()
+}
+
+/// `  File "…", line 3, in f` (traceback), `  File "…", line 3 in f` (faulthandler), `  File "…", line 3` (SyntaxError)
+pub(crate) fn is_python_frame(text: &[u8]) -> bool {
+    text.starts_with(b"  File \"") && contains(text, b"\", line ")
+}
+
+/// A line that only underlines: `    ~~~^^^` .
+pub(crate) fn is_caret_line(text: &[u8]) -> bool {
+    let marks = trim_end(trim_start(text));
+    !marks.is_empty() && marks.iter().all(|b| matches!(b, b'^' | b'~' | b' '))
+}
+
+/// Length of a qualified name at the line's head (`a.b.Name`, `Name(Inner)`, `f.<locals>.Name`), 0 if there is none.
+pub(crate) fn qualified_name(text: &[u8]) -> usize {
+    if !text
+        .first()
+        .is_some_and(|b| b.is_ascii_alphabetic() || *b == b'_')
+    {
+        return 0;
+    }
+    let mut end = 0;
+    while let Some(&byte) = text.get(end) {
+        match byte {
+            b'.' if !text
+                .get(end + 1)
+                .is_some_and(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'<')) =>
+            {
+                break;
+            }
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'.' => end += 1,
+            b'<' if text[end..].starts_with(b"<locals>") => end += 8,
+            0x80.. => end += 1,
+            _ => break,
+        }
+    }
+    if text.get(end) == Some(&b'(')
+        && let Some(close) = text[end..].iter().take(120).position(|&b| b == b')')
+        && text[end + 1..end + close]
+            .iter()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.'))
+        && close > 1
+    {
+        end += close + 1;
+    }
+    end
+}
+
+/// The last line of a traceback, `Name: message` or `Name` alone: the name's length.
+pub(crate) fn exception_name(text: &[u8]) -> Option<usize> {
+    let end = qualified_name(text);
+    if end == 0 {
+        return None;
+    }
+    match text.get(end) {
+        None => Some(end),
+        Some(b':') if matches!(text.get(end + 1), None | Some(b' ')) => Some(end),
+        Some(_) if is_blank(&text[end..]) => Some(end),
+        _ => None,
+    }
+}
+
+/// The name's last part reads like an exception's.
+pub(crate) fn is_exception_like(name: &[u8]) -> bool {
+    let last = name.rsplit(|&b| b == b'.').next().unwrap_or(name);
+    let inner = last.split(|&b| b == b'(').next().unwrap_or(last);
+    [
+        &b"Error"[..],
+        b"Exception",
+        b"Interrupt",
+        b"Exit",
+        b"Warning",
+        b"Fault",
+        b"Failure",
+        b"Timeout",
+    ]
+    .iter()
+    .any(|ending| inner.ends_with(ending))
+}
+
+/// The sentences between two parts of a chained traceback.
+pub(crate) fn is_chain_sentence(text: &[u8]) -> bool {
+    text.starts_with(b"During handling of the above exception, another exception occurred:")
+        || text.starts_with(b"The above exception was the direct cause of the following exception:")
+}
+
+/// Severity that a line prints about itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Level {
+    Debug,
+    Info,
+    Warn,
+    Error,
+    Critical,
+}
+
+impl Level {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Level::Debug => "debug",
+            Level::Info => "info",
+            Level::Warn => "warn",
+            Level::Error => "error",
+            Level::Critical => "critical",
+        }
+    }
+}
+
+/// The head of a log line: how far a level is looked for.
+const HEAD: usize = 96;
+
+/// glog's and c10's head: `[W1016 00:45:42.231728820 File.cpp:12] `, `E1123 18:55:57.024000 1 file.py:3] `.
+pub(crate) fn glog_level(text: &[u8]) -> Option<Level> {
+    let bare = text.strip_prefix(b"[").unwrap_or(text);
+    let level = match bare.first()? {
+        b'D' | b'V' => Level::Debug,
+        b'I' => Level::Info,
+        b'W' => Level::Warn,
+        b'E' => Level::Error,
+        b'F' => Level::Critical,
+        _ => return None,
+    };
+    let digits = bare[1..].iter().take_while(|b| b.is_ascii_digit()).count();
+    let time = bare.get(1 + digits..)?;
+    let clock = (3..=8).contains(&digits)
+        && time.first() == Some(&b' ')
+        && time.get(1).is_some_and(u8::is_ascii_digit)
+        && time.get(3) == Some(&b':');
+    clock.then_some(level)
+}
+
+/// The level a line prints in its head: an upper-case word that stands alone, or glog's letter.
+pub(crate) fn level(text: &[u8]) -> Option<Level> {
+    if let Some(level) = glog_level(text) {
+        return Some(level);
+    }
+    let head = &text[..text.len().min(HEAD)];
+    let mut at = 0;
+    while at < head.len() {
+        if !head[at].is_ascii_uppercase() {
+            at += 1;
+            continue;
+        }
+        let end = at + head[at..].iter().take_while(|b| b.is_ascii_uppercase()).count();
+        let alone = (at == 0 || !is_word(head[at - 1])) && !head.get(end).is_some_and(|&b| is_word(b));
+        if alone
+            && let Some(level) = level_word(&head[at..end])
+            && is_header(&head[..at], head.get(end).copied())
+        {
+            return Some(level);
+        }
+        at = end;
+    }
+    None
+}
+
+fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_'
+}
+
+fn level_word(word: &[u8]) -> Option<Level> {
+    Some(match word {
+        b"TRACE" | b"DEBUG" => Level::Debug,
+        b"INFO" | b"NOTICE" => Level::Info,
+        b"WARN" | b"WARNING" => Level::Warn,
+        b"ERROR" => Level::Error,
+        b"CRITICAL" | b"FATAL" => Level::Critical,
+        _ => return None,
+    })
+}
+
+/// What stands before a level word is a log line's header: times, names, brackets — not a sentence. A level word at the very
+/// head must be followed by what follows one.
+fn is_header(before: &[u8], after: Option<u8>) -> bool {
+    if is_blank(before) {
+        return matches!(after, None | Some(b' ' | b':' | b']' | b'\t' | b'-' | b'|'));
+    }
+    let opened = matches!(before[0], b'[' | b'(' | b'<');
+    opened
+        || before[0].is_ascii_digit()
+        || contains(before, b" - ")
+        || before.ends_with(b":")
+        || before.ends_with(b"[")
+}
+
+/// `12:34:56` somewhere in the first bytes, or an ISO date: the line begins a log record of its own.
+fn has_time_head(text: &[u8]) -> bool {
+    let head = &text[..text.len().min(40)];
+    if !head.first().is_some_and(|b| b.is_ascii_digit() || *b == b'[') {
+        return false;
+    }
+    head.windows(8)
+        .any(|w| w[2] == b':' && w[5] == b':' && [0, 1, 3, 4, 6, 7].iter().all(|&i| w[i].is_ascii_digit()))
+}
+
+/// The line begins something of its own: a log record, a progress bar, a shell trace, structured output.
+pub(crate) fn starts_own_record(text: &[u8]) -> bool {
+    has_time_head(text)
+        || level(text).is_some()
+        || text.starts_with(b":::")
+        || text.starts_with(b"{")
+        || text.starts_with(b"+ ")
+        || text.starts_with(b"++ ")
+        || text.starts_with(b"srun: ")
+        || text.starts_with(b"slurmstepd: ")
+        || text.starts_with(b"WARNING:")
+        || text.starts_with(b"INFO:")
+        || is_bar(text)
+        || is_counter(text)
+}
+
+/// tqdm's bar: `  6%|▋   | 89/1398 [1:32:11<25:28:13, 70.05s/it]`, `0it [00:00, ?it/s]`.
+fn is_bar(text: &[u8]) -> bool {
+    contains(text, b"%|") || contains(text, b"it/s]") || contains(text, b"s/it]")
+}
+
+/// A training loop's own line: a counter word and a number.
+fn is_counter(text: &[u8]) -> bool {
+    let bare = trim_start(text);
+    [
+        &b"iteration"[..],
+        b"step",
+        b"epoch",
+        b"Epoch",
+        b"Step",
+        b"Iteration",
+    ]
+    .iter()
+    .any(|word| {
+        bare.strip_prefix(*word).is_some_and(|rest| {
+            let value = trim_start(rest.strip_prefix(b":").unwrap_or(rest));
+            value.len() < rest.len() && value.first().is_some_and(u8::is_ascii_digit)
+        })
+    })
+}
+
+/// `[rank1]` in a log line's header (`2026-11-23 18:55:54,865 [rank0] INFO …`).
+pub(crate) fn inline_rank(text: &[u8]) -> Option<u32> {
+    let head = &text[..text.len().min(HEAD)];
+    let mut from = 0;
+    while let Some(open) = memchr::memchr(b'[', &head[from..]).map(|n| n + from) {
+        let close = memchr::memchr(b']', &head[open..]).map(|n| n + open)?;
+        if let Some(rank) = crate::prefix::spelled_rank(&head[open + 1..close]) {
+            let before = trim_end(&head[..open]);
+            let header = has_time_head(before) || level(before).is_some() || glog_level(before).is_some();
+            return header.then_some(rank);
+        }
+        from = open + 1;
+    }
+    None
+}

@@ -1,0 +1,131 @@
+//! What is remembered of each tag between calls: the pod's description, and what its lines taught about their prefixes.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+use crate::config::Config;
+use crate::fields::Common;
+use crate::hold::Key;
+use crate::json::Span;
+use crate::kubernetes;
+
+/// Keys are hashes already.
+#[derive(Debug, Default)]
+pub(crate) struct Identity(u64);
+
+impl Hasher for Identity {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = hash(self.0, bytes);
+    }
+    fn write_u64(&mut self, value: u64) {
+        self.0 = value;
+    }
+}
+
+/// A stable hash of `bytes` on top of `seed`: eight bytes at a time, since an interpreter pays by the instruction.
+pub(crate) fn hash(seed: u64, bytes: &[u8]) -> u64 {
+    const K: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut state = (seed ^ bytes.len() as u64).wrapping_mul(K);
+    let mut chunks = bytes.chunks_exact(8);
+    for chunk in &mut chunks {
+        let word = u64::from_le_bytes(chunk.try_into().unwrap_or_default());
+        state = (state.rotate_left(23) ^ word).wrapping_mul(K);
+    }
+    let mut word = 0u64;
+    for &byte in chunks.remainder() {
+        word = word << 8 | u64::from(byte);
+    }
+    state = (state.rotate_left(23) ^ word).wrapping_mul(K);
+    state ^ (state >> 29)
+}
+
+/// What is remembered of one tag.
+#[derive(Debug, Default)]
+pub(crate) struct Tag {
+    /// The last `kubernetes` value, as it stood in the record.
+    pub kubernetes: Vec<u8>,
+    /// Hash of the pod and container.
+    pub pod: u64,
+    pub common: Common,
+    /// Rank of this node, when it is known.
+    pub node_rank: Option<u32>,
+    /// A process said another rank than the number its launcher put before the line: that number is no rank here.
+    pub task_is_no_rank: bool,
+    /// The key that the last line of stdout and of stderr belonged to.
+    pub last_key: [Key; 2],
+    /// Ranks that Ray's workers said, by process id.
+    pub worker_ranks: Vec<(u32, u32)>,
+    used: u64,
+}
+
+/// All tags.
+#[derive(Debug, Default)]
+pub(crate) struct Tags {
+    tags: HashMap<u64, Tag, BuildHasherDefault<Identity>>,
+    clock: u64,
+}
+
+impl Tags {
+    /// The tag's memory; a new one when it wasn't seen before. Forgets the one not used for longest at the limit.
+    pub(crate) fn get(&mut self, tag: u64, config: &Config) -> &mut Tag {
+        self.clock += 1;
+        if self.tags.len() >= config.max_tags.max(1)
+            && !self.tags.contains_key(&tag)
+            && let Some(oldest) = self
+                .tags
+                .iter()
+                .min_by_key(|(_, tag)| tag.used)
+                .map(|(&key, _)| key)
+        {
+            self.tags.remove(&oldest);
+        }
+        let clock = self.clock;
+        let tag = self.tags.entry(tag).or_insert_with(|| Tag::new(config));
+        tag.used = clock;
+        tag
+    }
+}
+
+impl Tag {
+    fn new(config: &Config) -> Self {
+        let mut tag = Tag::default();
+        tag.describe(&kubernetes::Pod::default(), config);
+        tag
+    }
+
+    /// Reads the record's `kubernetes` value, unless it is the one read last.
+    pub(crate) fn see_kubernetes(&mut self, record: &[u8], value: &Span, config: &Config) {
+        let raw = &record[value.clone()];
+        if raw == self.kubernetes {
+            return;
+        }
+        let pod = kubernetes::read(record, value);
+        self.kubernetes.clear();
+        self.kubernetes.extend_from_slice(raw);
+        self.pod = hash(hash(1, &pod.pod), &pod.container);
+        self.describe(&pod, config);
+    }
+
+    fn describe(&mut self, pod: &kubernetes::Pod, config: &Config) {
+        let or = |found: &[u8], configured: &str| {
+            if found.is_empty() {
+                configured.as_bytes().to_vec()
+            } else {
+                found.to_vec()
+            }
+        };
+        self.common = Common {
+            node_rank: or(&pod.node_rank, &config.node_rank),
+            world_size: or(&pod.world_size, &config.world_size),
+            job: or(&pod.job, &config.job),
+            attempt: or(&pod.attempt, &config.attempt),
+            role: or(&pod.role, &config.role),
+        };
+        self.node_rank = std::str::from_utf8(&self.common.node_rank)
+            .ok()
+            .and_then(|text| text.parse().ok());
+    }
+}
