@@ -42,6 +42,7 @@ impl Instance {
 /// # Safety
 /// `tag` and `record` point to `tag_len` and `record_len` readable bytes that don't change during the call, or are null.
 #[unsafe(no_mangle)]
+#[allow(unreachable_pub)] // exported by the linker, not by a path
 pub unsafe extern "C" fn rank_filter(
     tag: *const u8,
     tag_len: u32,

@@ -7,7 +7,7 @@
 //! use rank_filter::{Config, Filter, Output};
 //!
 //! let mut filter = Filter::new(Config::default());
-//! let record = br#"{"log":"step 10 loss 2.31","stream":"stdout"}"#;
+//! let record = br#"{"log":"loading the data set","stream":"stdout"}"#;
 //! assert_eq!(filter.record(b"train", 1764000000, 0, record), Output::Unchanged);
 //! while let Some(held) = filter.flush() {
 //!     assert!(held.starts_with(b"{"));

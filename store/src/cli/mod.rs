@@ -34,7 +34,7 @@ pub enum Command {
     /// Run the service: Loki's push and query API over objects in S3 or a folder
     Serve(pending::ServeArgs),
     /// Merge and label records as the Fluent Bit filter does: JSON lines in, JSON lines out
-    Filter(pending::FilterArgs),
+    Filter(filter::FilterArgs),
     /// Send files, or what a pipe prints, to the service, merged and labelled by rank
     Push(push::PushArgs),
     /// Ask the service a LogQL question, or follow a query live
@@ -48,9 +48,6 @@ mod pending {
     /// Options of `rankline serve`.
     #[derive(Debug, Args)]
     pub struct ServeArgs {}
-    /// Options of `rankline filter`.
-    #[derive(Debug, Args)]
-    pub struct FilterArgs {}
 }
 
 /// Parses the command line, runs the command and gives the process's exit code: 0, or 1 with the error on
@@ -70,7 +67,7 @@ pub fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(_) => anyhow::bail!("the serve command is not built yet"),
-        Command::Filter(_) => anyhow::bail!("the filter command is not built yet"),
+        Command::Filter(args) => filter::run(args).map(|()| ExitCode::SUCCESS),
         Command::Push(args) => on_runtime(push::run(args)),
         Command::Query(args) => on_runtime(query::run(args)),
     }

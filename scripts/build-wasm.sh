@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# Builds dist/rank_filter.wasm: the filter as a wasm32-wasip1 reactor for Fluent Bit.
+#
+#   scripts/build-wasm.sh [--quiet]
+#
+# Uses the toolchain's wasm32-wasip1 target where it is installed or rustup can add it. Otherwise Debian's packages do: their
+# compiler builds the standard library from source and links it with Debian's wasi-libc.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+TARGET=wasm32-wasip1
+OUT=dist/rank_filter.wasm
+DEBIAN_PACKAGES=(rustc-web cargo-web rust-web-src lld-19 wasi-libc)
+# malloc and free: Fluent Bit copies records into the module with them. Without them it has 8 KiB for that.
+# _initialize makes it a reactor (with crt1-reactor.o): otherwise each call would run constructors and destructors.
+EXPORTS=(-C link-arg=--export=malloc -C link-arg=--export=free -C link-arg=--export=_initialize)
+say() { [ -n "${QUIET:-}" ] || echo "build-wasm: $*"; }
+[ "${1:-}" = --quiet ] && QUIET=1
+
+have_target() {
+    local sysroot
+    sysroot=$(rustc --print sysroot 2>/dev/null) && [ -d "$sysroot/lib/rustlib/$TARGET/lib" ]
+}
+
+build_with_toolchain() {
+    say "building with $(rustc --version)"
+    local start
+    start=$(rustc --print sysroot)/lib/rustlib/$TARGET/lib/self-contained/crt1-reactor.o
+    RUSTFLAGS="${EXPORTS[*]} -C link-arg=$start" cargo build --quiet --locked --package rankline-filter --lib --profile wasm \
+        --target "$TARGET" --target-dir target/wasm
+    BUILT=target/wasm/$TARGET/wasm/rank_filter.wasm
+}
+
+install_debian_packages() {
+    local missing=()
+    for package in "${DEBIAN_PACKAGES[@]}"; do
+        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+    done
+    [ ${#missing[@]} -eq 0 ] && return
+    say "installing ${missing[*]} (no $TARGET target here, and rustup cannot add it)"
+    local sudo=()
+    [ "$(id -u)" -eq 0 ] || sudo=(sudo)
+    if ! "${sudo[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null; then
+        "${sudo[@]}" apt-get update -qq
+        "${sudo[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+    fi
+}
+
+build_with_debian() {
+    local cargo=/usr/share/cargo/bin/cargo libc=/usr/lib/wasm32-wasi work=target/wasm-debian
+    [ -x "$cargo" ] || cargo=/usr/bin/cargo
+    say "building with Debian's $(/usr/bin/rustc --version), the standard library from source"
+    mkdir -p "$work"
+    local flags=("${EXPORTS[@]}" -C linker=wasm-ld-19 -C link-self-contained=no -L "$libc" -C link-arg="$libc/crt1-reactor.o")
+    env -u RUSTUP_TOOLCHAIN -u CARGO PATH="/usr/bin:$PATH" RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 RUSTFLAGS="${flags[*]}" \
+        "$cargo" build --quiet --locked --package rankline-filter --lib --profile wasm --target "$TARGET" \
+        -Zbuild-std=std,panic_abort --target-dir "$work"
+    BUILT=$work/$TARGET/wasm/rank_filter.wasm
+}
+
+if have_target || { command -v rustup >/dev/null && rustup target add "$TARGET" >/dev/null 2>&1 && have_target; }; then
+    build_with_toolchain
+else
+    install_debian_packages
+    build_with_debian
+fi
+
+mkdir -p dist
+cp "$BUILT" "$OUT.tmp"
+python3 scripts/check-wasm.py "$OUT.tmp"
+mv "$OUT.tmp" "$OUT"
+say "$OUT: $(stat -c %s "$OUT") bytes"
