@@ -87,7 +87,7 @@ fn read_block(
             .map(|(name, value)| (name.to_string(), value.to_string()))
             .collect();
         let rows = out.entry(labels).or_default();
-        for row in run.first_row as usize..(run.first_row + run.rows) as usize {
+        for row in (run.first_row..run.first_row + run.rows).map(|row| row as usize) {
             let present = metadata
                 .iter()
                 .filter_map(|(name, column)| Some((name, column.get(row)?)));
