@@ -12,6 +12,8 @@ pub mod filter;
 pub mod push;
 pub mod query;
 pub mod serve;
+#[cfg(test)]
+mod testing;
 
 /// Everything that can be typed after `rankline`.
 #[derive(Debug, Parser)]

@@ -119,6 +119,18 @@ options! {
     discover_service_name: bool = true;
     /// Add `detected_level` to every entry's structured metadata, as Loki does; Grafana colours lines by it.
     detect_level: bool = true;
+    /// Most entries one log query may ask for (its `limit`). Grafana asks for 1000 unless told otherwise.
+    query_max_entries: usize = 50_000;
+    /// Most series one metric query may answer with.
+    query_max_series: usize = 100_000;
+    /// How long a query may take before it gets 504.
+    query_timeout: Duration = Duration::from_secs(300);
+    /// Memory one query may keep until it answers: its rows, its series. Beyond it the query gets 400.
+    query_memory_bytes: ByteSize = ByteSize(512 << 20);
+    /// Memory that the blocks all queries are reading may take together; queries wait for each other beyond it.
+    query_block_memory_bytes: ByteSize = ByteSize(128 << 20);
+    /// Threads that scan blocks; 0 means one for each core.
+    query_threads: usize = 0;
     /// Merge small segments into large ones in the background. Off, queries over long times get slower and slower;
     /// switch it off only on replicas beside others that have it on.
     compaction: bool = true;

@@ -1,1 +1,339 @@
-//! Query results as Loki's JSON.
+//! Query results as Loki's JSON, in the key order that Grafana's reader needs: `resultType`, `encodingFlags`,
+//! `result`, `stats`.
+//!
+//! Knows the shapes of answers, not how they came to be.
+
+use crate::query::{LogRow, Pairs, QueryStats};
+use axum::body::Body;
+use axum::response::Response;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use rankline_logql::{Labels, MetricValue};
+use std::collections::HashMap;
+use std::io::Write;
+
+/// Header with the list of encodings that a client asks for.
+pub const FLAGS_HEADER: &str = "X-Loki-Response-Encoding-Flags";
+const CATEGORIZE: &str = "categorize-labels";
+
+/// The encodings that a request asked for, as sent; unknown ones are only echoed.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct EncodingFlags(Vec<String>);
+
+impl EncodingFlags {
+    /// From a request's headers.
+    pub fn from_headers(headers: &HeaderMap) -> Self {
+        let text = headers
+            .get(FLAGS_HEADER)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or("");
+        Self(
+            text.split(',')
+                .map(str::trim)
+                .filter(|flag| !flag.is_empty())
+                .map(str::to_owned)
+                .collect(),
+        )
+    }
+
+    /// Whether structured metadata and parsed labels are kept apart from the stream's labels.
+    pub fn categorize(&self) -> bool {
+        self.0.iter().any(|flag| flag == CATEGORIZE)
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        if self.0.is_empty() {
+            return;
+        }
+        out.extend_from_slice(b"\"encodingFlags\":");
+        list(out, &self.0, |out, flag| string(out, flag));
+        out.push(b',');
+    }
+
+    /// As the last key of an object that already has others.
+    pub fn write_last(&self, out: &mut Vec<u8>) {
+        if self.0.is_empty() {
+            return;
+        }
+        out.extend_from_slice(b",\"encodingFlags\":");
+        list(out, &self.0, |out, flag| string(out, flag));
+    }
+}
+
+/// A JSON answer with status 200.
+pub fn json_response(body: Vec<u8>) -> Response {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = StatusCode::OK;
+    let kind = HeaderValue::from_static("application/json; charset=UTF-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}
+
+/// Answer to a log query. Streams are sorted by their labels, entries keep their order.
+pub fn log_answer(rows: &[LogRow], flags: &EncodingFlags, stats: &QueryStats) -> Vec<u8> {
+    let bytes = rows.iter().map(|row| row.line.len() + 48).sum::<usize>();
+    let mut out = Vec::with_capacity(bytes + bytes / 8 + 2048);
+    out.extend_from_slice(b"{\"status\":\"success\",\"data\":{\"resultType\":\"streams\",");
+    flags.write(&mut out);
+    out.extend_from_slice(b"\"result\":");
+    let streams = group(rows, flags.categorize());
+    list(&mut out, &streams, |out, (labels, rows)| {
+        out.extend_from_slice(b"{\"stream\":");
+        pairs(out, labels.iter());
+        out.extend_from_slice(b",\"values\":");
+        list(out, rows, |out, row| entry(out, row, flags.categorize()));
+        out.push(b'}');
+    });
+    finish(out, stats)
+}
+
+/// Rows grouped by the label set they are shown under.
+pub fn group(rows: &[LogRow], categorize: bool) -> Vec<(Pairs, Vec<&LogRow>)> {
+    let mut shown: HashMap<(usize, usize, usize), usize> = HashMap::new();
+    let mut places: HashMap<Pairs, usize> = HashMap::new();
+    let mut groups: Vec<(Pairs, Vec<&LogRow>)> = Vec::new();
+    for row in rows {
+        let key = match categorize {
+            true => (row.stream.address(), 0, 0),
+            false => (row.stream.address(), row.metadata.address(), row.parsed.address()),
+        };
+        let place = *shown.entry(key).or_insert_with(|| {
+            let labels = shown_labels(row, categorize);
+            *places.entry(labels).or_insert_with_key(|labels| {
+                groups.push((labels.clone(), Vec::new()));
+                groups.len() - 1
+            })
+        });
+        groups[place].1.push(row);
+    }
+    groups.sort_by(|a, b| a.0.cmp(&b.0));
+    groups
+}
+
+/// The label set a row is shown under.
+pub fn shown_labels(row: &LogRow, categorize: bool) -> Pairs {
+    match categorize {
+        true => row.stream.clone(),
+        false => Pairs::merged(&row.stream, &row.metadata, &row.parsed),
+    }
+}
+
+/// One value of a stream: `["ns","line"]`, with a third item when labels are categorised.
+pub fn entry(out: &mut Vec<u8>, row: &LogRow, categorize: bool) {
+    out.extend_from_slice(b"[\"");
+    number(out, row.ts);
+    out.extend_from_slice(b"\",");
+    string(out, &row.line);
+    if categorize {
+        out.extend_from_slice(b",{");
+        if !row.metadata.is_empty() {
+            out.extend_from_slice(b"\"structuredMetadata\":");
+            pairs(out, row.metadata.iter());
+        }
+        if !row.parsed.is_empty() {
+            out.extend_from_slice(if row.metadata.is_empty() {
+                b"\"parsed\":"
+            } else {
+                b",\"parsed\":"
+            });
+            pairs(out, row.parsed.iter());
+        }
+        out.push(b'}');
+    }
+    out.push(b']');
+}
+
+/// Answer to a metric query. `time` (ns) stamps the samples of an instant one.
+pub fn metric_answer(
+    value: &MetricValue,
+    time: i64,
+    flags: &EncodingFlags,
+    stats: &QueryStats,
+    warnings: &[String],
+) -> Vec<u8> {
+    let mut out = Vec::with_capacity(4096);
+    out.extend_from_slice(b"{\"status\":\"success\",");
+    if !warnings.is_empty() {
+        out.extend_from_slice(b"\"warnings\":");
+        list(&mut out, warnings, |out, warning| string(out, warning));
+        out.push(b',');
+    }
+    let kind = match value {
+        MetricValue::Scalar(_) => "scalar",
+        MetricValue::Vector(_) => "vector",
+        MetricValue::Matrix(_) => "matrix",
+    };
+    let _ = write!(out, "\"data\":{{\"resultType\":\"{kind}\",");
+    flags.write(&mut out);
+    out.extend_from_slice(b"\"result\":");
+    let time_ms = time.div_euclid(1_000_000);
+    match value {
+        MetricValue::Scalar(value) => sample(&mut out, time_ms, *value),
+        MetricValue::Vector(samples) => list(&mut out, samples, |out, one| {
+            metric(out, &one.labels);
+            out.extend_from_slice(b",\"value\":");
+            sample(out, time_ms, one.value);
+            out.push(b'}');
+        }),
+        MetricValue::Matrix(series) => list(&mut out, series, |out, one| {
+            metric(out, &one.labels);
+            out.extend_from_slice(b",\"values\":");
+            list(out, &one.points, |out, (time_ms, value)| {
+                sample(out, *time_ms, *value)
+            });
+            out.push(b'}');
+        }),
+    }
+    finish(out, stats)
+}
+
+fn metric(out: &mut Vec<u8>, labels: &Labels) {
+    out.extend_from_slice(b"{\"metric\":");
+    pairs(out, labels.iter());
+}
+
+fn finish(mut out: Vec<u8>, stats: &QueryStats) -> Vec<u8> {
+    stats_tail(&mut out, stats);
+    out.extend_from_slice(b"}}");
+    out
+}
+
+/// `stats` as the last key of an object that already has others.
+pub fn stats_tail(out: &mut Vec<u8>, stats: &QueryStats) {
+    out.extend_from_slice(b",\"stats\":");
+    out.extend_from_slice(stats_object(stats).to_string().as_bytes());
+}
+
+/// `{"a":"b",…}`
+pub fn pairs<'a>(out: &mut Vec<u8>, pairs: impl Iterator<Item = (&'a str, &'a str)>) {
+    out.push(b'{');
+    for (at, (name, value)) in pairs.enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        string(out, name);
+        out.push(b':');
+        string(out, value);
+    }
+    out.push(b'}');
+}
+
+/// `[…]`
+pub fn list<T>(out: &mut Vec<u8>, items: &[T], mut write: impl FnMut(&mut Vec<u8>, &T)) {
+    out.push(b'[');
+    for (at, item) in items.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        write(out, item);
+    }
+    out.push(b']');
+}
+
+/// A JSON string.
+pub fn string(out: &mut Vec<u8>, text: &str) {
+    // Writing to memory cannot fail.
+    let _ = serde_json::to_writer(out, text);
+}
+
+fn number(out: &mut Vec<u8>, value: i64) {
+    let _ = write!(out, "{value}");
+}
+
+/// `[seconds,"value"]`: seconds with up to three decimals, the value without an exponent.
+pub fn sample(out: &mut Vec<u8>, time_ms: i64, value: f64) {
+    out.push(b'[');
+    seconds(out, time_ms);
+    out.extend_from_slice(b",\"");
+    let _ = match value {
+        value if value == f64::INFINITY => out.write_all(b"+Inf"),
+        value if value == f64::NEG_INFINITY => out.write_all(b"-Inf"),
+        value => write!(out, "{value}"),
+    };
+    out.extend_from_slice(b"\"]");
+}
+
+fn seconds(out: &mut Vec<u8>, ms: i64) {
+    let sign = if ms < 0 { "-" } else { "" };
+    let (whole, fraction) = (ms.unsigned_abs() / 1000, ms.unsigned_abs() % 1000);
+    let _ = write!(out, "{sign}{whole}");
+    if fraction > 0 {
+        let digits = format!("{fraction:03}");
+        let _ = write!(out, ".{}", digits.trim_end_matches('0'));
+    }
+}
+
+/// The `stats` object with all of Loki's keys. What has no counterpart here (chunks in an ingester's memory,
+/// frontend caches) stays 0.
+fn stats_object(stats: &QueryStats) -> serde_json::Value {
+    use serde_json::json;
+    let seconds = stats.exec_time.as_secs_f64();
+    let rate = |count: u64| {
+        if seconds > 0.0 {
+            (count as f64 / seconds) as u64
+        } else {
+            0
+        }
+    };
+    let chunk = |bytes: u64, lines: u64, metadata: u64, compressed: u64, duplicates: u64, passed: u64| {
+        json!({
+            "headChunkBytes": 0, "headChunkLines": 0, "headChunkStructuredMetadataBytes": 0,
+            "decompressedBytes": bytes, "decompressedLines": lines, "decompressedStructuredMetadataBytes": metadata,
+            "compressedBytes": compressed, "totalDuplicates": duplicates, "postFilterLines": passed,
+        })
+    };
+    let store = |references: u64, read: u64, chunk: serde_json::Value| {
+        json!({
+            "totalChunksRef": references, "totalChunksDownloaded": read, "chunksDownloadTime": 0,
+            "queryReferencedStructuredMetadata": false, "queryUsedV2Engine": false, "chunkRefsFetchTime": 0,
+            "congestionControlLatency": 0, "pipelineWrapperFilteredLines": 0, "chunk": chunk,
+        })
+    };
+    let read = chunk(
+        stats.line_bytes,
+        stats.lines,
+        stats.metadata_bytes,
+        stats.compressed_bytes,
+        stats.duplicates,
+        stats.post_filter_lines,
+    );
+    let caches = [
+        "chunk",
+        "index",
+        "result",
+        "statsResult",
+        "volumeResult",
+        "seriesResult",
+        "labelResult",
+    ];
+    let cache = json!({
+        "entriesFound": 0, "entriesRequested": 0, "entriesStored": 0, "bytesReceived": 0, "bytesSent": 0,
+        "requests": 0, "downloadTime": 0, "queryLengthServed": 0,
+    });
+    let caches = caches
+        .iter()
+        .chain(&["instantMetricResult", "logResult", "taskResult"]);
+    let caches: serde_json::Map<_, _> = caches.map(|name| ((*name).to_owned(), cache.clone())).collect();
+    json!({
+        "summary": {
+            "bytesProcessedPerSecond": rate(stats.line_bytes), "linesProcessedPerSecond": rate(stats.lines),
+            "totalBytesProcessed": stats.line_bytes, "totalLinesProcessed": stats.lines,
+            "execTime": seconds, "queueTime": stats.queue_time.as_secs_f64(), "subqueries": 0,
+            "totalEntriesReturned": stats.entries_returned, "splits": 0, "shards": 0,
+            "totalPostFilterLines": stats.post_filter_lines,
+            "totalStructuredMetadataBytesProcessed": stats.metadata_bytes,
+        },
+        "querier": {
+            "store": store(stats.blocks + stats.blocks_skipped, stats.blocks, read), "querierExecTime": seconds,
+        },
+        "ingester": {
+            "totalReached": 0, "totalChunksMatched": 0, "totalBatches": 0, "totalLinesSent": 0,
+            "store": store(0, 0, chunk(0, 0, 0, 0, 0, 0)),
+        },
+        "cache": caches,
+        "index": {
+            "totalChunks": stats.blocks + stats.blocks_skipped, "postFilterChunks": stats.blocks,
+            "shardsDuration": 0, "usedBloomFilters": false, "totalStreams": 0, "chunkRefsLookupTime": 0,
+            "bloomFilterTime": 0,
+        },
+    })
+}

@@ -5,6 +5,7 @@ use http::{HeaderValue, StatusCode, header};
 
 use crate::catalog::CatalogError;
 use crate::ingest::PushError;
+use crate::query::QueryError;
 use crate::storage::StorageError;
 use crate::tenants::TenantError;
 
@@ -148,6 +149,29 @@ impl From<rankline_logql::EvalError> for ApiError {
         match error.kind() {
             rankline_logql::ErrorKind::Invalid => Self::BadRequest(error.to_string()),
             rankline_logql::ErrorKind::Internal => Self::Internal(error.to_string()),
+        }
+    }
+}
+
+impl From<super::params::ParamError> for ApiError {
+    fn from(error: super::params::ParamError) -> Self {
+        Self::BadRequest(error.0)
+    }
+}
+
+impl From<QueryError> for ApiError {
+    fn from(error: QueryError) -> Self {
+        let text = error.to_string();
+        match error {
+            QueryError::Parse(_) | QueryError::Invalid(_) | QueryError::Memory { .. } => {
+                Self::BadRequest(text)
+            }
+            QueryError::Eval(why) => why.into(),
+            QueryError::Cancelled => Self::Cancelled,
+            QueryError::Timeout => Self::Timeout(text),
+            QueryError::Catalog(why) => why.into(),
+            QueryError::Storage(why) => why.into(),
+            QueryError::Segment { .. } | QueryError::Worker => Self::Internal(text),
         }
     }
 }

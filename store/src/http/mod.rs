@@ -9,6 +9,7 @@ pub mod push;
 pub mod query;
 pub mod status;
 pub mod tail;
+pub mod unbuilt;
 
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::ingest::Ingester;
 use crate::live::LiveHub;
+use crate::query::Engine;
 use crate::storage::Storage;
 
 /// What handlers share; cheap to clone.
@@ -33,12 +35,19 @@ pub struct AppState {
     pub storage: Storage,
     /// Hands new entries to tails.
     pub live: Arc<LiveHub>,
+    /// Answers queries.
+    pub queries: Arc<Engine>,
 }
 
 /// All routes, below the configured prefix.
 pub fn router(state: AppState) -> Router {
     let prefix = state.config.path_prefix.clone();
-    let routes = Router::new().with_state(state);
+    let reading = query::QueryState {
+        engine: Arc::clone(&state.queries),
+        live: Arc::clone(&state.live),
+        tenants_required: state.config.tenants_required,
+    };
+    let routes = Router::new().with_state(state).merge(query::routes(reading));
     if prefix.is_empty() {
         routes
     } else {

@@ -1,1 +1,284 @@
-//! query and query_range.
+//! query and query_range, their legacy form, and the routes of everything that reads.
+
+use super::encode::{self, EncodingFlags, json_response};
+use super::error::ApiError;
+use super::params::{ParamError, Params, check_order, check_resolution, now_ns};
+use super::{index, labels, tail, unbuilt};
+use crate::live::LiveHub;
+use crate::query::{Direction, Engine, LogAnswer, LogRequest, MetricRequest};
+use crate::tenants::{self, TenantId};
+use axum::Router;
+use axum::extract::{FromRequestParts, State};
+use axum::handler::Handler;
+use axum::response::Response;
+use axum::routing::{MethodRouter, get};
+use http::HeaderMap;
+use http::request::Parts;
+use rankline_logql::{EvalSpec, Expr, LogExpr, MetricExpr, MetricValue, Series};
+use std::sync::Arc;
+
+/// What the query endpoints share.
+#[derive(Clone)]
+pub struct QueryState {
+    /// Answers queries.
+    pub engine: Arc<Engine>,
+    /// New entries, for tails.
+    pub live: Arc<LiveHub>,
+    /// Whether a request has to name its tenants.
+    pub tenants_required: bool,
+}
+
+/// The tenants a query is over: at least one.
+pub(super) struct Tenants(pub(super) Vec<TenantId>);
+
+impl FromRequestParts<QueryState> for Tenants {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &QueryState) -> Result<Self, ApiError> {
+        Ok(Self(tenants::several(&parts.headers, state.tenants_required)?))
+    }
+}
+
+/// Both methods of Loki's query endpoints.
+fn read<T: 'static, H: Handler<T, QueryState>>(handler: H) -> MethodRouter<QueryState> {
+    get(handler.clone()).post(handler)
+}
+
+/// Routes of all endpoints that read.
+pub fn routes(state: QueryState) -> Router {
+    let v1 = Router::new()
+        .route("/query_range", read(query_range))
+        .route("/query", read(query))
+        .route("/labels", read(labels::names))
+        .route("/label", read(labels::names))
+        .route("/label/{name}/values", read(labels::values))
+        .route("/series", read(labels::series))
+        .route("/index/stats", read(index::stats))
+        .route("/index/volume", read(index::volume))
+        .route("/index/volume_range", read(index::volume_range))
+        .route("/index/shards", read(index::shards))
+        .route("/format_query", read(format_query))
+        .route("/tail", get(tail::tail))
+        .merge(unbuilt::v1());
+    let legacy = Router::new()
+        .route("/query", read(legacy_query))
+        .route("/label", read(labels::legacy_names))
+        .route("/label/{name}/values", read(labels::legacy_names))
+        .route("/series", read(labels::series))
+        .route("/tail", get(tail::tail));
+    Router::new()
+        .nest("/loki/api/v1", v1)
+        .nest("/api/prom", legacy)
+        .merge(unbuilt::rules())
+        .with_state(state)
+}
+
+/// Parameters of a range query.
+struct RangeParams {
+    start: i64,
+    end: i64,
+    limit: usize,
+    direction: Direction,
+    step: i64,
+    interval: i64,
+}
+
+impl RangeParams {
+    fn read(params: &Params) -> Result<Self, ParamError> {
+        let (start, end) = params.bounds(now_ns())?;
+        check_order(start, end)?;
+        Ok(Self {
+            start,
+            end,
+            limit: params.limit("limit", 100)?,
+            direction: params.direction()?,
+            step: params.step(start, end)?,
+            interval: params.interval()?,
+        })
+    }
+}
+
+async fn query_range(
+    State(state): State<QueryState>,
+    Tenants(tenants): Tenants,
+    headers: HeaderMap,
+    params: Params,
+) -> Result<Response, ApiError> {
+    let range = RangeParams::read(&params)?;
+    let flags = EncodingFlags::from_headers(&headers);
+    match rankline_logql::parse(params.query()?)? {
+        Expr::Log(expr) => {
+            let answer = log(&state, &tenants, expr, &range).await?;
+            Ok(json_response(encode::log_answer(
+                &answer.rows,
+                &flags,
+                &answer.stats,
+            )))
+        }
+        Expr::Metric(expr) => {
+            check_resolution(range.start, range.end, range.step)?;
+            let spec = EvalSpec {
+                start: range.start,
+                end: range.end,
+                step: range.step,
+            };
+            metric(&state, &tenants, expr, spec, true, &flags).await
+        }
+    }
+}
+
+async fn query(
+    State(state): State<QueryState>,
+    Tenants(tenants): Tenants,
+    headers: HeaderMap,
+    params: Params,
+) -> Result<Response, ApiError> {
+    let time = params.time(now_ns())?;
+    params.limit("limit", 100)?;
+    params.direction()?;
+    match rankline_logql::parse(params.query()?)? {
+        Expr::Log(_) => Err(ParamError(
+            "log queries are not supported as an instant query type, please change your query to a range query type"
+                .to_owned(),
+        )
+        .into()),
+        Expr::Metric(expr) => {
+            let spec = EvalSpec { start: time, end: time, step: 0 };
+            metric(&state, &tenants, expr, spec, false, &EncodingFlags::from_headers(&headers)).await
+        }
+    }
+}
+
+async fn log(
+    state: &QueryState,
+    tenants: &[TenantId],
+    expr: LogExpr,
+    range: &RangeParams,
+) -> Result<LogAnswer, ApiError> {
+    let most = state.engine.limits().max_entries;
+    if range.limit > most {
+        return Err(ParamError(format!(
+            "max entries limit per query exceeded, limit > max_entries_limit_per_query ({} > {most})",
+            range.limit
+        ))
+        .into());
+    }
+    let RangeParams {
+        start,
+        end,
+        limit,
+        direction,
+        interval,
+        ..
+    } = *range;
+    let request = LogRequest {
+        expr,
+        start,
+        end,
+        limit,
+        direction,
+        interval,
+    };
+    Ok(state.engine.log(tenants, request).await?)
+}
+
+async fn metric(
+    state: &QueryState,
+    tenants: &[TenantId],
+    expr: MetricExpr,
+    spec: EvalSpec,
+    range: bool,
+    flags: &EncodingFlags,
+) -> Result<Response, ApiError> {
+    let answer = state.engine.metric(tenants, MetricRequest { expr, spec }).await?;
+    let value = if range {
+        matrix(answer.value, spec.start)
+    } else {
+        answer.value
+    };
+    Ok(json_response(encode::metric_answer(
+        &value,
+        spec.start,
+        flags,
+        &answer.stats,
+        &[],
+    )))
+}
+
+/// A range query is always answered with a matrix, one of a single point too.
+fn matrix(value: MetricValue, start: i64) -> MetricValue {
+    let time_ms = start.div_euclid(1_000_000);
+    let one = |labels, value| Series {
+        labels,
+        points: vec![(time_ms, value)],
+    };
+    match value {
+        MetricValue::Scalar(value) => MetricValue::Matrix(vec![one(Default::default(), value)]),
+        MetricValue::Vector(samples) => MetricValue::Matrix(
+            samples
+                .into_iter()
+                .map(|sample| one(sample.labels, sample.value))
+                .collect(),
+        ),
+        matrix @ MetricValue::Matrix(_) => matrix,
+    }
+}
+
+/// `/api/prom/query`: a log query with the old shape of answer.
+async fn legacy_query(
+    State(state): State<QueryState>,
+    Tenants(tenants): Tenants,
+    params: Params,
+) -> Result<Response, ApiError> {
+    let range = RangeParams::read(&params)?;
+    let mut text = params.query()?.to_owned();
+    if !params.get("regexp").is_empty() {
+        text.push_str(&format!(" |~ {}", serde_json::Value::from(params.get("regexp"))));
+    }
+    let Expr::Log(expr) = rankline_logql::parse(&text)? else {
+        return Err(ParamError("legacy endpoints only support streams result type".to_owned()).into());
+    };
+    let answer = log(&state, &tenants, expr, &range).await?;
+    let mut out = b"{\"streams\":".to_vec();
+    encode::list(
+        &mut out,
+        &encode::group(&answer.rows, false),
+        |out, (labels, rows)| {
+            let labels = rankline_logql::Labels::from_pairs(labels.iter()).to_string();
+            out.extend_from_slice(b"{\"labels\":");
+            encode::string(out, &labels);
+            out.extend_from_slice(b",\"entries\":");
+            encode::list(out, rows, |out, row| {
+                out.extend_from_slice(b"{\"ts\":");
+                encode::string(out, &rfc3339(row.ts));
+                out.extend_from_slice(b",\"line\":");
+                encode::string(out, &row.line);
+                out.push(b'}');
+            });
+            out.push(b'}');
+        },
+    );
+    encode::stats_tail(&mut out, &answer.stats);
+    out.push(b'}');
+    Ok(json_response(out))
+}
+
+fn rfc3339(ts: i64) -> String {
+    jiff::Timestamp::from_nanosecond(i128::from(ts)).map_or_else(|_| ts.to_string(), |time| time.to_string())
+}
+
+async fn format_query(params: Params) -> Response {
+    let (status, body) = match rankline_logql::format_query(params.get("query")) {
+        Ok(text) => (
+            http::StatusCode::OK,
+            serde_json::json!({"status": "success", "data": text}),
+        ),
+        Err(why) => (
+            http::StatusCode::BAD_REQUEST,
+            serde_json::json!({"status": "invalid-query", "error": why.to_string()}),
+        ),
+    };
+    let mut response = json_response(body.to_string().into_bytes());
+    *response.status_mut() = status;
+    response
+}

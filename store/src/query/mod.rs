@@ -1,1 +1,160 @@
-//! Plans and runs queries over segments.
+//! Plans and runs queries over segments: which blocks to read, in what order, on which threads, in how much memory.
+//!
+//! Uses the catalog and the object store; knows LogQL only as pipelines and accumulators, and nothing of HTTP.
+
+mod block;
+mod budget;
+mod dedupe;
+mod drive;
+mod error;
+mod head;
+mod index;
+mod logs;
+mod metrics;
+mod result;
+mod select;
+mod tail;
+mod workers;
+
+pub use error::QueryError;
+pub use index::{IndexStats, VolumeBy, VolumeRequest, VolumeSeries};
+pub use logs::LogRequest;
+pub use metrics::{MetricAnswer, MetricRequest};
+pub use result::{LogAnswer, LogRow, Pairs, QueryStats};
+pub use tail::Tail;
+
+use crate::catalog::Catalog;
+use crate::config::{ByteSize, Config};
+use crate::storage::Storage;
+use crate::tenants::TenantId;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Order of the entries of an answer, and the end of the range a limit is taken from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// Oldest first.
+    Forward,
+    /// Newest first.
+    Backward,
+}
+
+/// Bounds of queries.
+#[derive(Debug, Clone)]
+pub struct QueryLimits {
+    /// Entries one log query may ask for.
+    pub max_entries: usize,
+    /// Series one metric query may answer with.
+    pub max_series: usize,
+    /// How long a query may take.
+    pub timeout: Duration,
+    /// Bytes one query may keep until it answers (rows, accumulators).
+    pub query_memory: usize,
+    /// Bytes of blocks that all queries together may have on their way.
+    pub block_memory: usize,
+    /// Threads that scan blocks; 0: one for each core.
+    pub threads: usize,
+    /// Blocks a query fetches ahead; 0: four for each thread.
+    pub read_ahead: usize,
+}
+
+impl From<&Config> for QueryLimits {
+    fn from(config: &Config) -> Self {
+        let bytes = |size: ByteSize| usize::try_from(size.0).unwrap_or(usize::MAX);
+        Self {
+            max_entries: config.query_max_entries,
+            max_series: config.query_max_series,
+            timeout: config.query_timeout,
+            query_memory: bytes(config.query_memory_bytes),
+            block_memory: bytes(config.query_block_memory_bytes),
+            threads: config.query_threads,
+            read_ahead: 0,
+        }
+    }
+}
+
+impl Default for QueryLimits {
+    fn default() -> Self {
+        Self {
+            max_entries: 50_000,
+            max_series: 100_000,
+            timeout: Duration::from_secs(300),
+            query_memory: 512 << 20,
+            block_memory: 128 << 20,
+            threads: 0,
+            read_ahead: 0,
+        }
+    }
+}
+
+/// Answers queries. One for a process, shared by all its requests.
+#[derive(Debug)]
+pub struct Engine {
+    catalog: Arc<Catalog>,
+    storage: Storage,
+    limits: QueryLimits,
+    workers: workers::Workers,
+    memory: budget::BlockMemory,
+    selections: select::SelectionCache,
+}
+
+impl Engine {
+    /// # Errors
+    /// The threads could not be started.
+    pub fn new(catalog: Arc<Catalog>, storage: Storage, limits: QueryLimits) -> Result<Self, std::io::Error> {
+        let workers = workers::Workers::new(limits.threads).map_err(std::io::Error::other)?;
+        let weight = |(_, text): &(ulid::Ulid, Arc<str>), streams: &select::Selection| {
+            u32::try_from(128 + text.len() + streams.len() * 4).unwrap_or(u32::MAX)
+        };
+        Ok(Self {
+            catalog,
+            storage,
+            memory: budget::BlockMemory::new(limits.block_memory),
+            workers,
+            selections: moka::sync::Cache::builder()
+                .weigher(weight)
+                .max_capacity(16 << 20)
+                .build(),
+            limits,
+        })
+    }
+
+    /// The bounds it works under.
+    pub fn limits(&self) -> &QueryLimits {
+        &self.limits
+    }
+
+    /// Blocks of one query that may be on their way.
+    fn parallel(&self) -> usize {
+        match self.limits.read_ahead {
+            0 => self.workers.threads() * 4,
+            blocks => blocks,
+        }
+    }
+
+    /// Runs a query under the time limit, once more with a fresh listing if an object has gone: compaction may have
+    /// replaced it meanwhile.
+    async fn bounded<T, F: Future<Output = Result<T, QueryError>>>(
+        &self,
+        tenants: &[TenantId],
+        run: impl Fn() -> F,
+    ) -> Result<T, QueryError> {
+        let twice = async {
+            match run().await {
+                Err(why) if why.is_vanished() => {
+                    for tenant in tenants {
+                        self.catalog.refresh(tenant);
+                    }
+                    run().await
+                }
+                other => other,
+            }
+        };
+        tokio::time::timeout(self.limits.timeout, twice)
+            .await
+            .map_err(|_| QueryError::Timeout)?
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,302 @@
+//! Reads the columns of a block that a query needs and picks its rows by stream and time.
+//!
+//! Reading is async and never computes; decoding runs on the workers.
+
+use super::select::BlockTask;
+use super::{Engine, QueryError, QueryStats};
+use bytes::Bytes;
+use rankline_logql::MetadataNeeds;
+use rankline_segment::{ColumnKind, ColumnMeta, Lines, MetadataColumn, SegmentError, StreamRun};
+use std::ops::Range;
+
+/// The columns beyond streams and timestamps that a scan looks at.
+#[derive(Clone)]
+pub(super) struct Needs {
+    /// The lines' text.
+    pub(super) lines: bool,
+    /// The lines' lengths.
+    pub(super) lengths: bool,
+    pub(super) metadata: MetadataNeeds,
+}
+
+impl Needs {
+    pub(super) const ALL: Self = Self {
+        lines: true,
+        lengths: true,
+        metadata: MetadataNeeds::All,
+    };
+
+    fn wants(&self, kind: &ColumnKind) -> bool {
+        match kind {
+            ColumnKind::Streams | ColumnKind::Timestamps => false,
+            ColumnKind::LineLengths => self.lines || self.lengths,
+            ColumnKind::LineText => self.lines,
+            ColumnKind::Metadata(name) => match &self.metadata {
+                MetadataNeeds::All => true,
+                MetadataNeeds::Names(names) => names.iter().any(|wanted| **wanted == **name),
+            },
+        }
+    }
+}
+
+/// Encoded columns of one block.
+#[derive(Default)]
+pub(super) struct Encoded {
+    columns: Vec<(ColumnMeta, Bytes)>,
+}
+
+impl Encoded {
+    fn get(&self, kind: &ColumnKind) -> Option<&Bytes> {
+        self.columns
+            .iter()
+            .find(|(column, _)| column.kind == *kind)
+            .map(|(_, bytes)| bytes)
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.columns.iter().map(|(_, bytes)| bytes.len() as u64).sum()
+    }
+}
+
+/// Neighbouring rows of one stream inside the query's time range.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) stream: u32,
+    pub(super) rows: Range<u32>,
+    /// Another segment may hold these entries too.
+    pub(super) shared: bool,
+}
+
+/// Timestamps of a block, and the rows a query looks at.
+pub(super) struct Rows {
+    pub(super) ts: Vec<i64>,
+    /// Ascending, apart, none empty.
+    pub(super) spans: Vec<Span>,
+}
+
+impl Rows {
+    /// The span that holds `row`, which must be one of the chosen rows.
+    pub(super) fn span_of(&self, row: u32) -> &Span {
+        let after = self.spans.partition_point(|span| span.rows.start <= row);
+        &self.spans[after.saturating_sub(1)]
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.spans
+            .iter()
+            .map(|span| u64::from(span.rows.end - span.rows.start))
+            .sum()
+    }
+
+    /// Timestamps of some of the rows.
+    pub(super) fn ts_of(&self, rows: &Range<u32>) -> &[i64] {
+        &self.ts[rows.start as usize..rows.end as usize]
+    }
+}
+
+/// Decoded columns that [`Needs`] asked for.
+pub(super) struct Body {
+    pub(super) lines: Option<Lines>,
+    pub(super) lengths: Option<Vec<u32>>,
+    metadata: Vec<(Box<str>, MetadataColumn)>,
+}
+
+impl Body {
+    /// The line of a row; empty when lines were not asked for.
+    pub(super) fn line(&self, row: u32) -> &str {
+        self.lines.as_ref().map_or("", |lines| lines.get(row as usize))
+    }
+
+    /// Fills `out` with the row's structured metadata, ascending by name.
+    pub(super) fn metadata<'a>(&'a self, row: u32, out: &mut Vec<(&'a str, &'a str)>) {
+        out.clear();
+        let values = self
+            .metadata
+            .iter()
+            .map(|(name, column)| (&**name, column.get(row as usize)));
+        out.extend(values.filter_map(|(name, value)| Some((name, value?))));
+    }
+
+    /// Bytes of the lines of `rows`.
+    pub(super) fn line_bytes(&self, rows: &Range<u32>) -> u64 {
+        let (start, end) = (rows.start as usize, rows.end as usize);
+        match (&self.lines, &self.lengths) {
+            (Some(lines), _) => u64::from(lines.offsets()[end] - lines.offsets()[start]),
+            (None, Some(lengths)) => lengths[start..end].iter().map(|length| u64::from(*length)).sum(),
+            (None, None) => 0,
+        }
+    }
+}
+
+impl BlockTask {
+    fn wrong(&self, source: SegmentError) -> QueryError {
+        QueryError::Segment {
+            path: self.part.segment.path.to_string(),
+            source,
+        }
+    }
+
+    /// Decodes streams and timestamps and picks the rows of the selected streams in `start..end` (ns).
+    pub(super) fn rows(&self, encoded: &Encoded, start: i64, end: i64) -> Result<Rows, QueryError> {
+        let column = |kind: &ColumnKind| encoded.get(kind).map(Bytes::as_ref).unwrap_or_default();
+        let meta = self.meta();
+        let runs = meta
+            .decode_streams(column(&ColumnKind::Streams))
+            .map_err(|why| self.wrong(why))?;
+        let ts = meta
+            .decode_timestamps(column(&ColumnKind::Timestamps))
+            .map_err(|why| self.wrong(why))?;
+        let inside = meta.min_ts >= start && meta.max_ts < end;
+        let mut spans = Vec::new();
+        let mut selected = self.streams().iter().copied().peekable();
+        for run in &runs {
+            while selected.next_if(|stream| *stream < run.stream).is_some() {}
+            if selected.peek() != Some(&run.stream) {
+                continue;
+            }
+            let rows = if inside {
+                whole(run)
+            } else {
+                between(run, &ts, start, end)
+            };
+            if !rows.is_empty() {
+                self.push_spans(run.stream, rows, &ts, &mut spans);
+            }
+        }
+        Ok(Rows { ts, spans })
+    }
+
+    /// Cuts rows of a stream where they may also be in another segment.
+    fn push_spans(&self, stream: u32, rows: Range<u32>, ts: &[i64], spans: &mut Vec<Span>) {
+        let mut at = rows.start;
+        let mut push = |rows: Range<u32>, shared| {
+            if !rows.is_empty() {
+                spans.push(Span { stream, rows, shared });
+            }
+        };
+        for (from, to) in self.part.shared_times(stream) {
+            let rest = &ts[at as usize..rows.end as usize];
+            let first = at + rest.partition_point(|ts| ts < from) as u32;
+            let after = at + rest.partition_point(|ts| ts <= to) as u32;
+            push(at..first, false);
+            push(first..after, true);
+            at = after;
+        }
+        push(at..rows.end, false);
+    }
+
+    /// Decodes what else was fetched.
+    pub(super) fn body(&self, encoded: &Encoded, needs: &Needs) -> Result<Body, QueryError> {
+        let meta = self.meta();
+        let column = |kind: &ColumnKind| encoded.get(kind).map(Bytes::as_ref).unwrap_or_default();
+        let lengths = column(&ColumnKind::LineLengths);
+        let mut body = Body {
+            lines: None,
+            lengths: None,
+            metadata: Vec::new(),
+        };
+        if needs.lines {
+            let text = column(&ColumnKind::LineText);
+            body.lines = Some(meta.decode_lines(lengths, text).map_err(|why| self.wrong(why))?);
+        } else if needs.lengths {
+            body.lengths = Some(meta.decode_line_lengths(lengths).map_err(|why| self.wrong(why))?);
+        }
+        for (column, bytes) in &encoded.columns {
+            if let ColumnKind::Metadata(name) = &column.kind {
+                let values = meta
+                    .decode_metadata(column, bytes)
+                    .map_err(|why| self.wrong(why))?;
+                body.metadata.push((name.clone(), values));
+            }
+        }
+        Ok(body)
+    }
+
+    /// Heap bytes that the block takes while it is scanned, about.
+    pub(super) fn memory(&self, needs: &Needs) -> u64 {
+        let meta = self.meta();
+        let rows = u64::from(meta.rows);
+        let lines = if needs.lines { meta.line_bytes } else { 0 };
+        let columns = meta.columns.iter().filter(|column| needs.wants(&column.kind));
+        lines
+            + rows * 16
+            + columns
+                .map(|column| u64::from(column.len) + rows * 4)
+                .sum::<u64>()
+    }
+}
+
+fn whole(run: &StreamRun) -> Range<u32> {
+    run.first_row..run.first_row + run.rows
+}
+
+/// Rows of a run (ascending in time) in `start..end` (ns).
+fn between(run: &StreamRun, ts: &[i64], start: i64, end: i64) -> Range<u32> {
+    let rows = whole(run);
+    let times = &ts[rows.start as usize..rows.end as usize];
+    let first = times.partition_point(|ts| *ts < start) as u32;
+    let after = times.partition_point(|ts| *ts < end) as u32;
+    rows.start + first..rows.start + after.max(first)
+}
+
+impl Engine {
+    /// Reads streams and timestamps of a block.
+    pub(super) async fn fetch_head(
+        &self,
+        task: &BlockTask,
+        stats: &mut QueryStats,
+    ) -> Result<Encoded, QueryError> {
+        self.fetch(task, stats, |kind| {
+            matches!(kind, ColumnKind::Streams | ColumnKind::Timestamps)
+        })
+        .await
+    }
+
+    /// Reads what `needs` asks for beyond [`Engine::fetch_head`].
+    pub(super) async fn fetch_body(
+        &self,
+        task: &BlockTask,
+        needs: &Needs,
+        stats: &mut QueryStats,
+    ) -> Result<Encoded, QueryError> {
+        self.fetch(task, stats, |kind| needs.wants(kind)).await
+    }
+
+    /// Reads all that a scan needs at once.
+    pub(super) async fn fetch_all(
+        &self,
+        task: &BlockTask,
+        needs: &Needs,
+        stats: &mut QueryStats,
+    ) -> Result<Encoded, QueryError> {
+        let head = |kind: &ColumnKind| matches!(kind, ColumnKind::Streams | ColumnKind::Timestamps);
+        self.fetch(task, stats, |kind| head(kind) || needs.wants(kind))
+            .await
+    }
+
+    async fn fetch(
+        &self,
+        task: &BlockTask,
+        stats: &mut QueryStats,
+        wanted: impl Fn(&ColumnKind) -> bool,
+    ) -> Result<Encoded, QueryError> {
+        let columns: Vec<ColumnMeta> = task
+            .meta()
+            .columns
+            .iter()
+            .filter(|column| wanted(&column.kind))
+            .cloned()
+            .collect();
+        if columns.is_empty() {
+            return Ok(Encoded::default());
+        }
+        let ranges: Vec<Range<u64>> = columns.iter().map(ColumnMeta::range).collect();
+        let bytes = self.storage.read_ranges(&task.part.segment.path, &ranges).await?;
+        let encoded = Encoded {
+            columns: columns.into_iter().zip(bytes).collect(),
+        };
+        stats.requests += 1;
+        stats.compressed_bytes += encoded.bytes();
+        Ok(encoded)
+    }
+}

@@ -1,0 +1,134 @@
+//! Takes a scan over the blocks of a query: fetches ahead, hands blocks to the workers, bounds memory, stops when the
+//! query is given up.
+
+use super::block::{Body, Encoded, Needs, Rows};
+use super::select::BlockTask;
+use super::workers::Cancel;
+use super::{Engine, QueryError, QueryStats};
+use futures::{StreamExt, TryStreamExt};
+use parking_lot::Mutex;
+use std::sync::Arc;
+
+/// What a query does with each block. Called from many threads.
+pub(super) trait Scan: Send + Sync + 'static {
+    /// Time range to pick rows from: start inclusive, end exclusive, ns. May become narrower while the query runs.
+    fn range(&self) -> (i64, i64);
+
+    /// Whether it pays to look at the rows' times before anything else of a block is read.
+    fn probes(&self) -> bool {
+        false
+    }
+
+    /// Columns to read of a block.
+    fn needs(&self, task: &BlockTask) -> Needs;
+
+    /// Looks at the picked rows.
+    fn scan(
+        &self,
+        task: &BlockTask,
+        rows: &Rows,
+        body: &Body,
+        stats: &mut QueryStats,
+    ) -> Result<(), QueryError>;
+}
+
+struct Driver<S> {
+    scan: Arc<S>,
+    cancel: Cancel,
+    stats: Arc<Mutex<QueryStats>>,
+}
+
+impl<S> Clone for Driver<S> {
+    fn clone(&self) -> Self {
+        Self {
+            scan: Arc::clone(&self.scan),
+            cancel: self.cancel.clone(),
+            stats: Arc::clone(&self.stats),
+        }
+    }
+}
+
+impl<S: Scan> Driver<S> {
+    /// Picks rows; `None` when the block has none.
+    fn rows(&self, task: &BlockTask, head: &Encoded) -> Result<Option<Rows>, QueryError> {
+        self.cancel.check()?;
+        let (start, end) = self.scan.range();
+        let rows = task.rows(head, start, end)?;
+        Ok(Some(rows).filter(|rows| !rows.spans.is_empty()))
+    }
+
+    fn body(&self, task: &BlockTask, rows: &Rows, body: &Encoded, needs: &Needs) -> Result<(), QueryError> {
+        let body = task.body(body, needs)?;
+        let mut stats = QueryStats {
+            lines: rows.count(),
+            ..QueryStats::default()
+        };
+        stats.line_bytes = rows.spans.iter().map(|span| body.line_bytes(&span.rows)).sum();
+        self.scan.scan(task, rows, &body, &mut stats)?;
+        self.stats.lock().add(&stats);
+        Ok(())
+    }
+}
+
+impl Engine {
+    /// Runs `scan` over all `tasks`, started in their order; `parallel` blocks are on their way at a time.
+    pub(super) async fn drive<S: Scan>(
+        &self,
+        scan: Arc<S>,
+        tasks: Vec<BlockTask>,
+        parallel: usize,
+    ) -> Result<QueryStats, QueryError> {
+        let cancel = Cancel::default();
+        let _guard = cancel.guard();
+        let driver = Driver {
+            scan,
+            cancel,
+            stats: Arc::new(Mutex::new(QueryStats::default())),
+        };
+        futures::stream::iter(tasks)
+            .map(|task| Ok(self.drive_block(driver.clone(), task)))
+            .try_buffer_unordered(parallel.max(1))
+            .try_for_each(|()| std::future::ready(Ok(())))
+            .await?;
+        let stats = *driver.stats.lock();
+        Ok(stats)
+    }
+
+    async fn drive_block<S: Scan>(&self, driver: Driver<S>, task: BlockTask) -> Result<(), QueryError> {
+        let (start, end) = driver.scan.range();
+        let mut stats = QueryStats::default();
+        if task.meta().max_ts < start || task.meta().min_ts >= end {
+            stats.blocks_skipped += 1;
+            driver.stats.lock().add(&stats);
+            return Ok(());
+        }
+        let needs = driver.scan.needs(&task);
+        let _memory = self.memory.take(task.memory(&needs)).await;
+        if driver.scan.probes() {
+            let head = self.fetch_head(&task, &mut stats).await?;
+            let (own, of) = (driver.clone(), task.clone());
+            match self.workers.run(move || own.rows(&of, &head)).await? {
+                None => stats.blocks_skipped += 1,
+                Some(rows) => {
+                    let body = self.fetch_body(&task, &needs, &mut stats).await?;
+                    stats.blocks += 1;
+                    let own = driver.clone();
+                    self.workers
+                        .run(move || own.body(&task, &rows, &body, &needs))
+                        .await?;
+                }
+            }
+        } else {
+            let all = self.fetch_all(&task, &needs, &mut stats).await?;
+            stats.blocks += 1;
+            let own = driver.clone();
+            let scanned = move || match own.rows(&task, &all)? {
+                None => Ok(()),
+                Some(rows) => own.body(&task, &rows, &all, &needs),
+            };
+            self.workers.run(scanned).await?;
+        }
+        driver.stats.lock().add(&stats);
+        Ok(())
+    }
+}

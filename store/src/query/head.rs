@@ -1,0 +1,98 @@
+//! The line filters at the head of a pipeline, answered on a block's whole text before any row is looked at.
+//!
+//! Gives exactly the rows that pass; knows nothing of labels, time or order.
+
+use memchr::memmem::Finder;
+use rankline_logql::LineFilter;
+use rankline_segment::Lines;
+use std::ops::Range;
+
+/// Head filters made ready for many blocks.
+pub(super) struct HeadSearch {
+    /// A literal that every passing line has.
+    literal: Option<Finder<'static>>,
+    /// The filters that the literal alone does not answer.
+    rest: Vec<LineFilter>,
+}
+
+impl HeadSearch {
+    pub(super) fn new(filters: &[LineFilter]) -> Self {
+        let longest = filters
+            .iter()
+            .enumerate()
+            .filter_map(|(place, filter)| Some((place, filter.required_literal()?)))
+            .filter(|(_, literal)| !literal.is_empty())
+            .max_by_key(|(_, literal)| literal.len());
+        let answered = longest
+            .filter(|(place, _)| filters[*place].is_exactly_contains())
+            .map(|(place, _)| place);
+        Self {
+            literal: longest.map(|(_, literal)| Finder::new(literal).into_owned()),
+            rest: filters
+                .iter()
+                .enumerate()
+                .filter(|(place, _)| Some(*place) != answered)
+                .map(|(_, filter)| filter.clone())
+                .collect(),
+        }
+    }
+
+    /// Whether every row passes.
+    pub(super) fn is_empty(&self) -> bool {
+        self.literal.is_none() && self.rest.is_empty()
+    }
+
+    /// Rows of `ranges` (ascending, apart) whose line passes every filter, ascending.
+    pub(super) fn rows(&self, lines: &Lines, ranges: &[Range<u32>]) -> Vec<u32> {
+        let mut passed = Vec::new();
+        for range in ranges {
+            match &self.literal {
+                Some(literal) => self.search(lines, literal, range.clone(), &mut passed),
+                None => passed.extend(
+                    range
+                        .clone()
+                        .filter(|row| self.rest_pass(lines.get(*row as usize))),
+                ),
+            }
+        }
+        passed
+    }
+
+    fn rest_pass(&self, line: &str) -> bool {
+        self.rest.iter().all(|filter| filter.matches(line))
+    }
+
+    /// Looks for the literal in the text of all rows at once and maps what it finds to rows.
+    fn search(&self, lines: &Lines, literal: &Finder<'_>, rows: Range<u32>, passed: &mut Vec<u32>) {
+        let text = lines.text().as_bytes();
+        let length = literal.needle().len();
+        let start_of = |row: usize| lines.offsets()[row] as usize;
+        let (mut at, end) = (start_of(rows.start as usize), start_of(rows.end as usize));
+        while let Some(found) = literal.find(&text[at..end]) {
+            let hit = at + found;
+            let row = lines.row_of(hit);
+            let row_end = start_of(row + 1);
+            if hit + length > row_end {
+                // The literal straddles two lines; a later place in this one can still be a hit.
+                at = hit + 1;
+                continue;
+            }
+            if self.rest_pass(lines.get(row)) {
+                passed.push(row as u32);
+            }
+            at = row_end;
+        }
+    }
+}
+
+/// Joins neighbouring ranges.
+pub(super) fn joined(ranges: impl Iterator<Item = Range<u32>>) -> Vec<Range<u32>> {
+    let mut out: Vec<Range<u32>> = Vec::new();
+    for range in ranges {
+        match out.last_mut() {
+            Some(last) if last.end == range.start => last.end = range.end,
+            _ => out.push(range),
+        }
+    }
+    out
+}

@@ -1,0 +1,306 @@
+//! Metric queries: each leaf of the plan folds its blocks into one accumulator for each worker.
+
+use super::block::{Body, Needs, Rows, Span};
+use super::budget::Budget;
+use super::dedupe::{Met, entry_hash};
+use super::drive::Scan;
+use super::head::{HeadSearch, joined};
+use super::select::BlockTask;
+use super::{Engine, QueryError, QueryStats};
+use crate::tenants::TenantId;
+use parking_lot::Mutex;
+use rankline_logql::{
+    Accumulator, EntryRef, EvalLimits, EvalSpec, MetadataNeeds, MetricExpr, MetricPlan, MetricValue,
+};
+use std::sync::Arc;
+
+/// A metric query.
+#[derive(Debug, Clone)]
+pub struct MetricRequest {
+    /// What to compute.
+    pub expr: MetricExpr,
+    /// When to compute it.
+    pub spec: EvalSpec,
+}
+
+/// Answer of a metric query.
+#[derive(Debug)]
+pub struct MetricAnswer {
+    /// Scalar, vector or matrix.
+    pub value: MetricValue,
+    /// The work it took.
+    pub stats: QueryStats,
+}
+
+struct LeafScan {
+    plan: Arc<MetricPlan>,
+    leaf: usize,
+    head: HeadSearch,
+    needs: Needs,
+    idle: Mutex<Vec<Accumulator>>,
+    met: Met,
+    budget: Budget,
+}
+
+impl Scan for LeafScan {
+    fn range(&self) -> (i64, i64) {
+        self.plan.leaves()[self.leaf].time_range()
+    }
+
+    fn needs(&self, task: &BlockTask) -> Needs {
+        // Entries that may be there twice are told apart by all they are.
+        if task.has_shared_rows() {
+            Needs::ALL
+        } else {
+            self.needs.clone()
+        }
+    }
+
+    fn scan(
+        &self,
+        task: &BlockTask,
+        rows: &Rows,
+        body: &Body,
+        stats: &mut QueryStats,
+    ) -> Result<(), QueryError> {
+        let leaf = &self.plan.leaves()[self.leaf];
+        let mut sum = self.idle.lock().pop().unwrap_or_else(|| leaf.accumulator());
+        let before = sum.bytes();
+        let mut fold = Fold {
+            scan: self,
+            task,
+            rows,
+            body,
+            sum: &mut sum,
+            stats,
+            stream: None,
+        };
+        if leaf.rows_only() || (leaf.lengths_only() && body.lengths.is_some()) {
+            fold.runs(leaf.rows_only())?;
+        } else {
+            fold.entries()?;
+        }
+        let after = sum.bytes();
+        self.idle.lock().push(sum);
+        self.budget.grow(after.saturating_sub(before))
+    }
+}
+
+/// One block on its way into an accumulator.
+struct Fold<'a> {
+    scan: &'a LeafScan,
+    task: &'a BlockTask,
+    rows: &'a Rows,
+    body: &'a Body,
+    sum: &'a mut Accumulator,
+    stats: &'a mut QueryStats,
+    /// The stream the accumulator is set to.
+    stream: Option<u32>,
+}
+
+impl<'a> Fold<'a> {
+    fn set_stream(&mut self, stream: u32) {
+        if self.stream != Some(stream) {
+            self.sum.set_stream(&self.task.part.labels(stream));
+            self.stream = Some(stream);
+        }
+    }
+
+    /// Folds whole runs of rows whose text does not count.
+    fn runs(&mut self, rows_only: bool) -> Result<(), QueryError> {
+        let rows: &'a Rows = self.rows;
+        for span in &rows.spans {
+            self.set_stream(span.stream);
+            let ts = rows.ts_of(&span.rows);
+            match &self.body.lengths {
+                _ if span.shared => self.shared_run(span, rows_only)?,
+                _ if rows_only => self.sum.add_rows(ts)?,
+                Some(lengths) => {
+                    let lengths = &lengths[span.rows.start as usize..span.rows.end as usize];
+                    self.sum.add_lengths(ts, lengths)?;
+                }
+                None => self.sum.add_rows(ts)?,
+            }
+        }
+        self.stats.post_filter_lines += self.rows.count();
+        Ok(())
+    }
+
+    fn shared_run(&mut self, span: &Span, rows_only: bool) -> Result<(), QueryError> {
+        let (rows, body): (&'a Rows, &'a Body) = (self.rows, self.body);
+        let mut metadata = Vec::new();
+        for row in span.rows.clone() {
+            let ts = &rows.ts[row as usize..=row as usize];
+            body.metadata(row, &mut metadata);
+            let entry = EntryRef {
+                ts: ts[0],
+                line: body.line(row),
+                metadata: &metadata,
+            };
+            if !self.is_new(span, &entry) {
+                continue;
+            }
+            if rows_only {
+                self.sum.add_rows(ts)?;
+            } else {
+                self.sum
+                    .add_lengths(ts, &[u32::try_from(entry.line.len()).unwrap_or(u32::MAX)])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Folds entries one by one, those that pass the head filters.
+    fn entries(&mut self) -> Result<(), QueryError> {
+        let passed = match &self.body.lines {
+            Some(lines) if !self.scan.head.is_empty() => {
+                let ranges = joined(self.rows.spans.iter().map(|span| span.rows.clone()));
+                Some(self.scan.head.rows(lines, &ranges))
+            }
+            _ => None,
+        };
+        let mut metadata = Vec::new();
+        let rows: &'a Rows = self.rows;
+        match passed {
+            Some(passed) => {
+                let mut spans = rows.spans.iter().peekable();
+                for row in passed {
+                    while spans.next_if(|span| span.rows.end <= row).is_some() {}
+                    if let Some(span) = spans.peek() {
+                        self.entry(span, row, &mut metadata)?;
+                    }
+                }
+            }
+            None => {
+                for span in &rows.spans {
+                    for row in span.rows.clone() {
+                        self.entry(span, row, &mut metadata)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn entry(
+        &mut self,
+        span: &Span,
+        row: u32,
+        metadata: &mut Vec<(&'a str, &'a str)>,
+    ) -> Result<(), QueryError> {
+        let body: &'a Body = self.body;
+        body.metadata(row, metadata);
+        let entry = EntryRef {
+            ts: self.rows.ts[row as usize],
+            line: body.line(row),
+            metadata,
+        };
+        if span.shared && !self.is_new(span, &entry) {
+            return Ok(());
+        }
+        self.set_stream(span.stream);
+        self.sum.add(&entry, true)?;
+        self.stats.post_filter_lines += 1;
+        Ok(())
+    }
+
+    /// Whether an entry that may be there twice is met for the first time.
+    fn is_new(&mut self, span: &Span, entry: &EntryRef<'_>) -> bool {
+        let new = self
+            .scan
+            .met
+            .insert(entry_hash(self.task.part.stream_id(span.stream), entry));
+        self.stats.duplicates += u64::from(!new);
+        new
+    }
+}
+
+impl Engine {
+    /// Answers a metric query.
+    ///
+    /// # Errors
+    /// See [`QueryError`].
+    pub async fn metric(
+        &self,
+        tenants: &[TenantId],
+        request: MetricRequest,
+    ) -> Result<MetricAnswer, QueryError> {
+        let started = std::time::Instant::now();
+        let limits = EvalLimits {
+            max_series: self.limits.max_series,
+            max_bytes: self.limits.query_memory,
+        };
+        let plan = Arc::new(MetricPlan::new(&request.expr, request.spec, limits)?);
+        let mut answer = self
+            .bounded(tenants, || self.metric_once(tenants, Arc::clone(&plan)))
+            .await?;
+        answer.stats.exec_time = started.elapsed();
+        Ok(answer)
+    }
+
+    async fn metric_once(
+        &self,
+        tenants: &[TenantId],
+        plan: Arc<MetricPlan>,
+    ) -> Result<MetricAnswer, QueryError> {
+        let mut stats = QueryStats::default();
+        let mut sums = Vec::new();
+        for leaf in 0..plan.leaves().len() {
+            let (sum, part) = self.leaf(tenants, Arc::clone(&plan), leaf).await?;
+            stats.add(&part);
+            sums.push(sum);
+        }
+        let value = self.workers.run(move || Ok(plan.finish(sums)?)).await?;
+        stats.entries_returned = match &value {
+            MetricValue::Scalar(_) => 1,
+            MetricValue::Vector(samples) => samples.len() as u64,
+            MetricValue::Matrix(series) => series.len() as u64,
+        };
+        Ok(MetricAnswer { value, stats })
+    }
+
+    async fn leaf(
+        &self,
+        tenants: &[TenantId],
+        plan: Arc<MetricPlan>,
+        place: usize,
+    ) -> Result<(Accumulator, QueryStats), QueryError> {
+        let leaf = &plan.leaves()[place];
+        let (start, end) = leaf.time_range();
+        let read = self.plan(tenants, leaf.matchers(), start, end).await?;
+        let tasks = read.blocks(start, end);
+        let lines = !leaf.rows_only() && !leaf.lengths_only();
+        let needs = Needs {
+            lines: lines && (leaf.needs_line() || !leaf.head_filters().is_empty()),
+            lengths: leaf.lengths_only(),
+            metadata: if lines {
+                leaf.metadata_needs()
+            } else {
+                MetadataNeeds::Names(Vec::new())
+            },
+        };
+        let scan = Arc::new(LeafScan {
+            head: HeadSearch::new(leaf.head_filters()),
+            plan: Arc::clone(&plan),
+            leaf: place,
+            needs,
+            idle: Mutex::default(),
+            met: Met::default(),
+            budget: Budget::new(self.limits.query_memory),
+        });
+        let mut stats = self.drive(Arc::clone(&scan), tasks, self.parallel()).await?;
+        stats.segments = read.parts.len() as u64;
+        let sums = std::mem::take(&mut *scan.idle.lock());
+        let fold = move || {
+            let mut sums = sums.into_iter();
+            let mut first = sums
+                .next()
+                .unwrap_or_else(|| scan.plan.leaves()[place].accumulator());
+            for sum in sums {
+                first.merge(sum)?;
+            }
+            Ok(first)
+        };
+        Ok((self.workers.run(fold).await?, stats))
+    }
+}

@@ -1,0 +1,293 @@
+//! Which streams, segments and blocks a query has to look at, and where rows of two segments may be the same entry.
+//!
+//! Works on footers alone; reads no block.
+
+use super::{Engine, QueryError};
+use crate::catalog::Segment;
+use crate::tenants::TenantId;
+use rankline_logql::{Labels, Matcher};
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+use ulid::Ulid;
+
+/// Label that tells tenants apart in an answer over several of them.
+pub(super) const TENANT_LABEL: &str = "__tenant_id__";
+
+/// Selected streams of a segment, ascending indexes into its footer.
+pub(super) type Selection = Arc<[u32]>;
+/// Selections of segments by matchers. Both never change, so neither does the selection.
+pub(super) type SelectionCache = moka::sync::Cache<(Ulid, Arc<str>), Selection>;
+
+/// What a query reads of one segment.
+pub(super) struct Part {
+    pub(super) segment: Arc<Segment>,
+    /// Place of the segment in the order of arrival.
+    pub(super) order: u32,
+    /// The tenant to show as a label, when the query is over several.
+    tenant: Option<TenantId>,
+    pub(super) streams: Selection,
+    /// Times (inclusive, ascending, apart) at which another segment has rows of the stream too.
+    shared: HashMap<u32, Vec<(i64, i64)>>,
+}
+
+impl Part {
+    /// Labels of a stream as the answer shows them.
+    pub(super) fn labels(&self, stream: u32) -> Labels {
+        let labels = &self.segment.streams[stream as usize].labels;
+        match &self.tenant {
+            None => labels.clone(),
+            Some(tenant) => labels.iter().chain([(TENANT_LABEL, tenant.as_str())]).collect(),
+        }
+    }
+
+    /// Times at which entries of the stream may also be in another segment.
+    pub(super) fn shared_times(&self, stream: u32) -> &[(i64, i64)] {
+        self.shared.get(&stream).map_or(&[], Vec::as_slice)
+    }
+
+    pub(super) fn has_shared_times(&self) -> bool {
+        !self.shared.is_empty()
+    }
+
+    /// Stable number of a stream over all segments.
+    pub(super) fn stream_id(&self, stream: u32) -> u64 {
+        self.segment.streams[stream as usize].id
+    }
+}
+
+/// One block that may hold rows of the answer.
+#[derive(Clone)]
+pub(super) struct BlockTask {
+    pub(super) part: Arc<Part>,
+    pub(super) block: usize,
+    /// The part's selected streams that lie in the block.
+    streams: Range<usize>,
+}
+
+impl BlockTask {
+    pub(super) fn meta(&self) -> &rankline_segment::BlockMeta {
+        &self.part.segment.footer.blocks[self.block]
+    }
+
+    /// Selected streams of the block.
+    pub(super) fn streams(&self) -> &[u32] {
+        &self.part.streams[self.streams.clone()]
+    }
+
+    /// Whether rows of the block may be in another segment too.
+    pub(super) fn has_shared_rows(&self) -> bool {
+        self.part.has_shared_times()
+            && self
+                .streams()
+                .iter()
+                .any(|stream| !self.part.shared_times(*stream).is_empty())
+    }
+}
+
+/// What a query reads.
+pub(super) struct Plan {
+    pub(super) parts: Vec<Arc<Part>>,
+}
+
+impl Plan {
+    /// Blocks with selected streams that touch `start..end` (ns).
+    pub(super) fn blocks(&self, start: i64, end: i64) -> Vec<BlockTask> {
+        let mut tasks = Vec::new();
+        for part in &self.parts {
+            for (place, block) in part.segment.footer.blocks.iter().enumerate() {
+                if block.max_ts < start || block.min_ts >= end {
+                    continue;
+                }
+                let from = part
+                    .streams
+                    .partition_point(|stream| *stream < block.first_stream);
+                let to = part
+                    .streams
+                    .partition_point(|stream| *stream <= block.last_stream);
+                if from < to {
+                    tasks.push(BlockTask {
+                        part: Arc::clone(part),
+                        block: place,
+                        streams: from..to,
+                    });
+                }
+            }
+        }
+        tasks
+    }
+}
+
+impl Engine {
+    /// Picks segments and streams with rows in `start..end` (ns) of all tenants.
+    pub(super) async fn plan(
+        &self,
+        tenants: &[TenantId],
+        matchers: &[Matcher],
+        start: i64,
+        end: i64,
+    ) -> Result<Plan, QueryError> {
+        let several = tenants.len() > 1;
+        let mut parts = Vec::new();
+        for tenant in tenants {
+            let (own, of_streams): (Vec<_>, Vec<_>) = matchers
+                .iter()
+                .partition(|matcher| several && matcher.name() == TENANT_LABEL);
+            if !own.iter().all(|matcher| matcher.matches(tenant.as_str())) {
+                continue;
+            }
+            let mut segments = self.catalog.segments(tenant, start, end).await?;
+            segments.retain(|segment| segment.key.min_ts < end && segment.key.max_ts >= start);
+            // What was compacted first arrived first.
+            segments.sort_by_key(|segment| (std::cmp::Reverse(segment.key.level), segment.key.id));
+            let named = several.then(|| tenant.clone());
+            parts.extend(self.parts_of(segments, &of_streams, named, start, end));
+        }
+        Ok(Plan {
+            parts: parts.into_iter().map(Arc::new).collect(),
+        })
+    }
+
+    fn parts_of(
+        &self,
+        segments: Vec<Arc<Segment>>,
+        matchers: &[&Matcher],
+        tenant: Option<TenantId>,
+        start: i64,
+        end: i64,
+    ) -> Vec<Part> {
+        let text: Arc<str> = matchers
+            .iter()
+            .map(|matcher| format!("{matcher},"))
+            .collect::<String>()
+            .into();
+        // Segments share label sets, so a stream is matched once for all of them.
+        let mut known: HashMap<u64, bool> = HashMap::new();
+        let mut parts = Vec::new();
+        for (order, segment) in segments.into_iter().enumerate() {
+            let selected = self.selections.get_with((segment.key.id, Arc::clone(&text)), || {
+                select(&segment, matchers, &mut known).into()
+            });
+            let streams = within(&segment, selected, start, end);
+            if !streams.is_empty() {
+                let order = u32::try_from(order).unwrap_or(u32::MAX);
+                parts.push(Part {
+                    segment,
+                    order,
+                    tenant: tenant.clone(),
+                    streams,
+                    shared: HashMap::new(),
+                });
+            }
+        }
+        mark_shared_times(&mut parts);
+        parts
+    }
+}
+
+/// Streams of a segment that pass all matchers.
+fn select(segment: &Segment, matchers: &[&Matcher], known: &mut HashMap<u64, bool>) -> Vec<u32> {
+    let passes = |labels: &Labels| matchers.iter().all(|matcher| matcher.matches_labels(labels));
+    let mut selected = Vec::new();
+    for (index, stream) in (0u32..).zip(&segment.streams) {
+        if *known.entry(stream.id).or_insert_with(|| passes(&stream.labels)) {
+            selected.push(index);
+        }
+    }
+    selected
+}
+
+/// The selected streams that have rows between `start` (inclusive) and `end` (exclusive) as far as the footer knows.
+fn within(segment: &Segment, selected: Selection, start: i64, end: i64) -> Selection {
+    if segment.key.min_ts >= start && segment.key.max_ts < end {
+        return selected;
+    }
+    let meta = &segment.footer.streams;
+    let touches = |stream: &u32| {
+        let stream = &meta[*stream as usize];
+        stream.min_ts < end && stream.max_ts >= start
+    };
+    if selected.iter().all(touches) {
+        return selected;
+    }
+    selected.iter().copied().filter(touches).collect()
+}
+
+/// Finds the times at which two segments have rows of the same stream. Segments that do not touch cost nothing.
+fn mark_shared_times(parts: &mut [Part]) {
+    let span = |part: &Part| (part.segment.key.min_ts, part.segment.key.max_ts);
+    let mut by_time: Vec<usize> = (0..parts.len()).collect();
+    by_time.sort_by_key(|place| span(&parts[*place]));
+    // Places (part, stream) of each stream in segments whose time ranges touch another segment's.
+    let mut places: HashMap<u64, Vec<(usize, u32)>> = HashMap::new();
+    let mut latest = i64::MIN;
+    for (rank, place) in by_time.iter().enumerate() {
+        let (min, max) = span(&parts[*place]);
+        let after = by_time
+            .get(rank + 1)
+            .map_or(i64::MAX, |next| span(&parts[*next]).0);
+        // Rows of this segment that can meet another segment's: up to `latest`, and from `after` on.
+        if min <= latest || max >= after {
+            let part = &parts[*place];
+            for stream in part.streams.iter() {
+                let meta = &part.segment.footer.streams[*stream as usize];
+                if meta.min_ts <= latest || meta.max_ts >= after {
+                    places
+                        .entry(part.stream_id(*stream))
+                        .or_default()
+                        .push((*place, *stream));
+                }
+            }
+        }
+        latest = latest.max(max);
+    }
+    for same in places.values().filter(|same| same.len() > 1) {
+        let spans: Vec<(i64, i64)> = same
+            .iter()
+            .map(|(place, stream)| {
+                let meta = &parts[*place].segment.footer.streams[*stream as usize];
+                (meta.min_ts, meta.max_ts)
+            })
+            .collect();
+        for (one, (place, stream)) in same.iter().enumerate() {
+            let shared = common_times(&spans, one);
+            if !shared.is_empty() {
+                parts[*place].shared.insert(*stream, shared);
+            }
+        }
+    }
+}
+
+/// Where `spans[one]` (inclusive) meets any other span, ascending and joined.
+fn common_times(spans: &[(i64, i64)], one: usize) -> Vec<(i64, i64)> {
+    let (min, max) = spans[one];
+    let mut shared: Vec<(i64, i64)> = spans
+        .iter()
+        .enumerate()
+        .filter(|(other, _)| *other != one)
+        .map(|(_, (from, to))| (min.max(*from), max.min(*to)))
+        .filter(|(from, to)| from <= to)
+        .collect();
+    shared.sort_unstable();
+    let mut joined: Vec<(i64, i64)> = Vec::new();
+    for (from, to) in shared {
+        match joined.last_mut() {
+            Some(last) if from <= last.1.saturating_add(1) => last.1 = last.1.max(to),
+            _ => joined.push((from, to)),
+        }
+    }
+    joined
+}
+
+#[cfg(test)]
+mod tests {
+    use super::common_times;
+
+    #[test]
+    fn common_times_are_joined_and_inclusive() {
+        let spans = [(0, 100), (10, 20), (15, 30), (31, 40), (100, 120), (200, 300)];
+        assert_eq!(common_times(&spans, 0), [(10, 40), (100, 100)]);
+        assert_eq!(common_times(&spans, 5), []);
+        assert_eq!(common_times(&spans, 4), [(100, 100)]);
+    }
+}
