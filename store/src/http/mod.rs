@@ -47,7 +47,10 @@ pub fn router(state: AppState) -> Router {
         live: Arc::clone(&state.live),
         tenants_required: state.config.tenants_required,
     };
-    let routes = Router::new().with_state(state).merge(query::routes(reading));
+    let routes = Router::new()
+        .merge(push::routes())
+        .with_state(state)
+        .merge(query::routes(reading));
     if prefix.is_empty() {
         routes
     } else {

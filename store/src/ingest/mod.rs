@@ -1,6 +1,10 @@
 //! From decoded pushes to acknowledged segments. Knows nothing of HTTP.
 
+pub mod decode;
 mod error;
+pub mod level;
+pub mod names;
+pub mod validate;
 
 use std::sync::Arc;
 

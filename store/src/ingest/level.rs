@@ -1,0 +1,381 @@
+//! `detected_level`: the level of an entry as Loki derives it, so that Grafana colours the same lines the same way.
+//! Looks at labels, metadata and the line; changes nothing.
+
+use std::fmt;
+
+use rankline_logql::Labels;
+use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+
+use crate::entry::Pair;
+
+/// The metadata field that holds the level.
+pub const DETECTED_LEVEL: &str = "detected_level";
+
+/// Names of labels, metadata fields, JSON keys and logfmt keys that hold a level, best first (Loki's default
+/// `log_level_fields`).
+const FIELDS: [&str; 14] = [
+    "level",
+    "LEVEL",
+    "Level",
+    "log.level",
+    "severity",
+    "SEVERITY",
+    "Severity",
+    "SeverityText",
+    "lvl",
+    "LVL",
+    "Lvl",
+    "severity_text",
+    "Severity_Text",
+    "SEVERITY_TEXT",
+];
+
+/// Words that mean a level when a field's value is one of them.
+const VALUES: [(&str, &str); 14] = [
+    ("trace", "trace"),
+    ("trc", "trace"),
+    ("debug", "debug"),
+    ("dbg", "debug"),
+    ("info", "info"),
+    ("inf", "info"),
+    ("information", "info"),
+    ("warn", "warn"),
+    ("wrn", "warn"),
+    ("warning", "warn"),
+    ("error", "error"),
+    ("err", "error"),
+    ("critical", "critical"),
+    ("fatal", "fatal"),
+];
+
+/// Words that mean a level when they stand alone in a line.
+const WORDS: [(&str, &str); 9] = [
+    ("trace", "trace"),
+    ("debug", "debug"),
+    ("fatal", "fatal"),
+    ("critical", "critical"),
+    ("error", "error"),
+    ("err", "error"),
+    ("warning", "warn"),
+    ("warn", "warn"),
+    ("info", "info"),
+];
+
+/// How deep in a JSON line the key of a level may stand.
+const JSON_DEPTH: usize = 2;
+
+/// The standard name of a level's value; other values stay as they are.
+#[must_use]
+pub fn normalize(value: &str) -> &str {
+    known(value).unwrap_or(value)
+}
+
+fn known(value: &str) -> Option<&'static str> {
+    VALUES
+        .iter()
+        .find(|(word, _)| value.eq_ignore_ascii_case(word))
+        .map(|(_, level)| *level)
+}
+
+/// The level that the stream's labels say for all its entries, if they do.
+#[must_use]
+pub fn of_labels(labels: &Labels) -> Option<&str> {
+    FIELDS.iter().find_map(|field| labels.get(field)).map(normalize)
+}
+
+/// The level of an entry whose stream says none. `metadata` holds no `detected_level`.
+#[must_use]
+pub fn of_entry<'a>(line: &'a str, metadata: &'a [Pair]) -> &'a str {
+    let field = |name: &str| {
+        metadata
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, value)| &**value)
+    };
+    if let Some(value) = FIELDS.iter().find_map(|name| field(name)) {
+        return normalize(value);
+    }
+    match field("severity_number") {
+        Some(number) => of_severity_number(number),
+        None => of_line(line),
+    }
+}
+
+/// OTLP's severity numbers (OpenTelemetry logs data model, SeverityNumber).
+fn of_severity_number(number: &str) -> &'static str {
+    match number.parse::<i64>() {
+        Err(_) => "info",
+        Ok(0) => "unknown",
+        Ok(..=4) => "trace",
+        Ok(5..=8) => "debug",
+        Ok(9..=12) => "info",
+        Ok(13..=16) => "warn",
+        Ok(17..=20) => "error",
+        Ok(21..=24) => "fatal",
+        Ok(_) => "unknown",
+    }
+}
+
+/// The level a line says itself: in a JSON field, in a logfmt field, or as the first word that names one.
+#[must_use]
+pub fn of_line(line: &str) -> &'static str {
+    let trimmed = line.trim();
+    let level = if trimmed.starts_with('{') && trimmed.ends_with('}') {
+        of_json(trimmed)
+    } else {
+        of_logfmt(line)
+    };
+    level.unwrap_or_else(|| of_words(line))
+}
+
+/// The first word of a line that names a level and stands between the boundaries of a word.
+fn of_words(line: &str) -> &'static str {
+    let bytes = line.as_bytes();
+    let mut starts_word = true;
+    for (at, byte) in bytes.iter().enumerate() {
+        if starts_word
+            && matches!(byte | 0x20, b't' | b'd' | b'f' | b'c' | b'e' | b'w' | b'i')
+            && let Some(level) = bytes.get(at..).and_then(word_at_start)
+        {
+            return level;
+        }
+        starts_word = is_left_boundary(*byte);
+    }
+    "unknown"
+}
+
+fn word_at_start(rest: &[u8]) -> Option<&'static str> {
+    let fits = |word: &str| {
+        rest.get(..word.len())
+            .is_some_and(|head| head.eq_ignore_ascii_case(word.as_bytes()))
+            && rest.get(word.len()).is_none_or(|next| is_right_boundary(*next))
+    };
+    WORDS.iter().find(|(word, _)| fits(word)).map(|(_, level)| *level)
+}
+
+/// A colon before a word is none: in `misc:error` the word is part of a name.
+fn is_left_boundary(byte: u8) -> bool {
+    matches!(
+        byte,
+        b' ' | b'\t' | b'\n' | b'[' | b'(' | b'{' | b'"' | b'\'' | b'=' | b'|'
+    )
+}
+
+fn is_right_boundary(byte: u8) -> bool {
+    is_left_boundary(byte) || matches!(byte, b']' | b')' | b'}' | b':' | b',' | b'!')
+}
+
+/// The best of the level fields among a line's `key=value` pairs, if its value is a level.
+fn of_logfmt(line: &str) -> Option<&'static str> {
+    // Most lines with an equals sign have no such key at all: look before parsing.
+    let candidate = |(at, _): (usize, &str)| {
+        let head = line.get(..at).unwrap_or_default();
+        let start = head
+            .rfind(|c: char| c <= ' ' || c == '"')
+            .map_or(0, |space| space + 1);
+        head.get(start..).and_then(field_rank).is_some()
+    };
+    if !line.match_indices('=').any(candidate) {
+        return None;
+    }
+    let (_, value) = LogfmtPairs(line)
+        .filter_map(|(key, value)| Some((field_rank(key)?, value)))
+        .min_by_key(|p| p.0)?;
+    known(value)
+}
+
+fn field_rank(key: &str) -> Option<usize> {
+    FIELDS.iter().position(|field| key.eq_ignore_ascii_case(field))
+}
+
+/// The `key=value` pairs of a line; what is none is passed over.
+struct LogfmtPairs<'a>(&'a str);
+
+impl<'a> Iterator for LogfmtPairs<'a> {
+    type Item = (&'a str, &'a str);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let rest = self.0.trim_start_matches(|c: char| c <= ' ');
+            if rest.is_empty() {
+                return None;
+            }
+            let key_end = rest
+                .find(|c: char| c <= ' ' || c == '=' || c == '"')
+                .unwrap_or(rest.len());
+            let (key, after) = rest.split_at(key_end);
+            let Some(value) = after.strip_prefix('=').filter(|_| !key.is_empty()) else {
+                // Not a pair: go on behind the next space.
+                let skip = after.find(|c: char| c <= ' ').unwrap_or(after.len());
+                self.0 = after.get(skip..).unwrap_or_default();
+                continue;
+            };
+            let (value, after) = logfmt_value(value);
+            self.0 = after;
+            return Some((key, value));
+        }
+    }
+}
+
+/// A value and what follows it; a quoted one without its quotes, escapes left in.
+fn logfmt_value(text: &str) -> (&str, &str) {
+    let Some(quoted) = text.strip_prefix('"') else {
+        let end = text.find(|c: char| c <= ' ').unwrap_or(text.len());
+        return text.split_at(end);
+    };
+    let mut escaped = false;
+    for (at, c) in quoted.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '"' => {
+                return (
+                    quoted.get(..at).unwrap_or_default(),
+                    quoted.get(at + 1..).unwrap_or_default(),
+                );
+            }
+            _ => {}
+        }
+    }
+    ("", "")
+}
+
+/// The first level field with a string value in the outer two levels of a JSON object.
+fn of_json(line: &str) -> Option<&'static str> {
+    let mut found = None;
+    let mut deserializer = serde_json::Deserializer::from_str(line);
+    // The search ends as an error, at the field or at the first fault of the line; what was found before counts.
+    let _ = LevelSeed {
+        depth: 0,
+        found: &mut found,
+    }
+    .deserialize(&mut deserializer);
+    found.as_deref().and_then(known)
+}
+
+/// Walks an object and keeps the first level field's value.
+struct LevelSeed<'f> {
+    depth: usize,
+    found: &'f mut Option<String>,
+}
+
+impl<'de> DeserializeSeed<'de> for LevelSeed<'_> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for LevelSeed<'_> {
+    type Value = ();
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+            if self.depth >= JSON_DEPTH {
+                map.next_value::<IgnoredAny>()?;
+            } else if FIELDS.contains(&key.as_ref()) {
+                map.next_value_seed(ValueSeed { found: self.found })?;
+            } else {
+                map.next_value_seed(LevelSeed {
+                    depth: self.depth + 1,
+                    found: self.found,
+                })?;
+            }
+            if self.found.is_some() {
+                return Err(de::Error::custom("found"));
+            }
+        }
+        Ok(())
+    }
+    fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(())
+    }
+    fn visit_str<E: de::Error>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_bool<E: de::Error>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_i64<E: de::Error>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_u64<E: de::Error>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_f64<E: de::Error>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_unit<E: de::Error>(self) -> Result<(), E> {
+        Ok(())
+    }
+}
+
+/// Keeps the value of a level field when it is a string.
+struct ValueSeed<'f> {
+    found: &'f mut Option<String>,
+}
+
+impl<'de> DeserializeSeed<'de> for ValueSeed<'_> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        let value: serde_json::Value = de::Deserialize::deserialize(deserializer)?;
+        if let serde_json::Value::String(text) = value {
+            *self.found = Some(text);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_its_level() {
+        for (line, level) in [
+            ("level=info a", "info"),
+            ("level=Information c", "info"),
+            ("loglevel=debug s", "debug"),
+            ("level=DBG m", "debug"),
+            ("[debug] aa", "debug"),
+            ("info: z", "info"),
+            ("INFO ERROR both", "info"),
+            ("misc:error in a name", "unknown"),
+            ("errors are words too", "unknown"),
+            ("an error!", "error"),
+            (r#"{"lvl":"dbg"}"#, "debug"),
+            (r#"  {"a":{"level":"WARNING"}} "#, "warn"),
+            (r#"{"a":{"b":{"level":"error"}}}"#, "error"),
+            (r#"{"level":5,"msg":"x"}"#, "unknown"),
+            (r#"{"level":"#, "unknown"),
+            ("msg=\"level=error inside\" level=warn", "warn"),
+            ("lvl=debug level=fatal", "fatal"),
+            ("level=\"\" then a warning", "warn"),
+            ("", "unknown"),
+            ("W1123 18:38:14 run.py:982] nothing", "unknown"),
+        ] {
+            assert_eq!(of_line(line), level, "{line}");
+        }
+    }
+
+    #[test]
+    fn labels_and_metadata_count_before_the_line() {
+        let labels = Labels::from_pairs([("severity", "Warn")]);
+        assert_eq!(of_labels(&labels), Some("warn"));
+        assert_eq!(of_labels(&Labels::from_pairs([("level", "mine")])), Some("mine"));
+        let metadata = |n: &'static str, v: &'static str| vec![(n.into(), v.into())];
+        assert_eq!(
+            of_entry("level=error", &metadata("severity_text", "INFO")),
+            "info"
+        );
+        assert_eq!(
+            of_entry("level=error", &metadata("severity_number", "17")),
+            "error"
+        );
+        assert_eq!(of_entry("level=error", &metadata("severity_number", "x")), "info");
+        assert_eq!(of_entry("level=error", &metadata("other", "x")), "error");
+    }
+}
