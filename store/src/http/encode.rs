@@ -337,3 +337,135 @@ fn stats_object(stats: &QueryStats) -> serde_json::Value {
         },
     })
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use rankline_logql::{Sample, Series};
+
+    fn set(pairs: &[(&str, &str)]) -> Pairs {
+        Pairs::from_sorted(pairs.iter().copied())
+    }
+
+    fn rows() -> Vec<LogRow> {
+        let row = |ts, line: &str, metadata: Pairs, parsed: Pairs| LogRow {
+            ts,
+            line: line.into(),
+            stream: set(&[("app", "web")]),
+            metadata,
+            parsed,
+        };
+        vec![
+            row(
+                1_700_000_000_000_000_002,
+                "a=\"1\"\n<\u{2028}>",
+                set(&[("level", "info")]),
+                set(&[("a", "1")]),
+            ),
+            row(
+                1_700_000_000_000_000_001,
+                "plain",
+                Pairs::default(),
+                Pairs::default(),
+            ),
+        ]
+    }
+
+    fn text(bytes: Vec<u8>) -> String {
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn labels_are_merged_unless_they_are_categorised() {
+        let body = text(log_answer(
+            &rows(),
+            &EncodingFlags::default(),
+            &QueryStats::default(),
+        ));
+        let json: serde_json::Value = serde_json::from_str(&body).unwrap();
+        let result = &json["data"]["result"];
+        assert_eq!(
+            result[0]["stream"],
+            serde_json::json!({"a": "1", "app": "web", "level": "info"})
+        );
+        assert_eq!(
+            result[0]["values"],
+            serde_json::json!([["1700000000000000002", "a=\"1\"\n<\u{2028}>"]])
+        );
+        assert_eq!(result[1]["stream"], serde_json::json!({"app": "web"}));
+        assert!(json["data"].get("encodingFlags").is_none());
+    }
+
+    #[test]
+    fn categorised_values_have_a_third_item_and_flags_stand_before_the_result() {
+        let mut headers = HeaderMap::new();
+        headers.insert(FLAGS_HEADER, HeaderValue::from_static("categorize-labels, other"));
+        let flags = EncodingFlags::from_headers(&headers);
+        let body = text(log_answer(&rows(), &flags, &QueryStats::default()));
+        let places: Vec<_> = ["resultType", "encodingFlags", "\"result\"", "\"stats\""]
+            .map(|key| body.find(key).unwrap())
+            .to_vec();
+        assert!(places.is_sorted(), "{places:?}");
+        let json: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(
+            json["data"]["encodingFlags"],
+            serde_json::json!(["categorize-labels", "other"])
+        );
+        let values = &json["data"]["result"][0]["values"];
+        let third = serde_json::json!({"structuredMetadata": {"level": "info"}, "parsed": {"a": "1"}});
+        assert_eq!((&values[0][2], &values[1][2]), (&third, &serde_json::json!({})));
+    }
+
+    #[test]
+    fn numbers_are_spelled_as_prometheus_clients_read_them() {
+        let spelled = |ms, value| {
+            let mut out = Vec::new();
+            sample(&mut out, ms, value);
+            text(out)
+        };
+        assert_eq!(spelled(1_700_000_000_000, 3.0), "[1700000000,\"3\"]");
+        assert_eq!(spelled(1_700_000_000_050, 2.5), "[1700000000.05,\"2.5\"]");
+        assert_eq!(spelled(-1_500, 1e21), "[-1.5,\"1000000000000000000000\"]");
+        assert_eq!(spelled(0, f64::NAN), "[0,\"NaN\"]");
+        assert_eq!(spelled(0, f64::INFINITY), "[0,\"+Inf\"]");
+        assert_eq!(spelled(0, f64::NEG_INFINITY), "[0,\"-Inf\"]");
+    }
+
+    #[test]
+    fn every_kind_of_metric_answer_is_json() {
+        let labels = Labels::from_pairs([("job", "a\"b")]);
+        let values = [
+            (MetricValue::Scalar(2.0), "scalar"),
+            (
+                MetricValue::Vector(vec![Sample {
+                    labels: labels.clone(),
+                    value: 1.0,
+                }]),
+                "vector",
+            ),
+            (
+                MetricValue::Matrix(vec![Series {
+                    labels,
+                    points: vec![(1000, 1.0), (2000, 2.0)],
+                }]),
+                "matrix",
+            ),
+            (MetricValue::Vector(Vec::new()), "vector"),
+        ];
+        for (value, kind) in values {
+            let warnings = ["partial".to_owned()];
+            let body = metric_answer(
+                &value,
+                5_000_000_000,
+                &EncodingFlags::default(),
+                &QueryStats::default(),
+                &warnings,
+            );
+            let json: serde_json::Value = serde_json::from_str(&text(body)).unwrap();
+            assert_eq!(json["data"]["resultType"], kind);
+            assert_eq!(json["warnings"][0], "partial");
+            assert!(json["data"]["stats"]["summary"]["totalBytesProcessed"].is_number());
+        }
+    }
+}

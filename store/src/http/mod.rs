@@ -1,5 +1,6 @@
 //! The HTTP API: routes, and the state they share.
 
+pub mod detected;
 pub mod encode;
 pub mod error;
 pub mod index;

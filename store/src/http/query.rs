@@ -3,7 +3,7 @@
 use super::encode::{self, EncodingFlags, json_response};
 use super::error::ApiError;
 use super::params::{ParamError, Params, check_order, check_resolution, now_ns};
-use super::{index, labels, tail, unbuilt};
+use super::{detected, index, labels, tail, unbuilt};
 use crate::live::LiveHub;
 use crate::query::{Direction, Engine, LogAnswer, LogRequest, MetricRequest};
 use crate::tenants::{self, TenantId};
@@ -16,6 +16,9 @@ use http::HeaderMap;
 use http::request::Parts;
 use rankline_logql::{EvalSpec, Expr, LogExpr, MetricExpr, MetricValue, Series};
 use std::sync::Arc;
+
+/// Answers with more rows are written elsewhere than on the async threads.
+const ROWS_ENCODED_INLINE: usize = 500;
 
 /// What the query endpoints share.
 #[derive(Clone)]
@@ -58,6 +61,9 @@ pub fn routes(state: QueryState) -> Router {
         .route("/index/volume_range", read(index::volume_range))
         .route("/index/shards", read(index::shards))
         .route("/format_query", read(format_query))
+        .route("/detected_labels", read(detected::labels))
+        .route("/detected_fields", read(detected::fields))
+        .route("/detected_field/{name}/values", read(detected::values))
         .route("/tail", get(tail::tail))
         .merge(unbuilt::v1());
     let legacy = Router::new()
@@ -109,11 +115,7 @@ async fn query_range(
     match rankline_logql::parse(params.query()?)? {
         Expr::Log(expr) => {
             let answer = log(&state, &tenants, expr, &range).await?;
-            Ok(json_response(encode::log_answer(
-                &answer.rows,
-                &flags,
-                &answer.stats,
-            )))
+            Ok(json_response(encoded(answer, flags).await?))
         }
         Expr::Metric(expr) => {
             check_resolution(range.start, range.end, range.step)?;
@@ -125,6 +127,16 @@ async fn query_range(
             metric(&state, &tenants, expr, spec, true, &flags).await
         }
     }
+}
+
+/// Long answers are written off the async threads.
+async fn encoded(answer: LogAnswer, flags: EncodingFlags) -> Result<Vec<u8>, ApiError> {
+    if answer.rows.len() <= ROWS_ENCODED_INLINE {
+        return Ok(encode::log_answer(&answer.rows, &flags, &answer.stats));
+    }
+    let task = tokio::task::spawn_blocking(move || encode::log_answer(&answer.rows, &flags, &answer.stats));
+    task.await
+        .map_err(|why| ApiError::Internal(format!("writing the answer failed: {why}")))
 }
 
 async fn query(

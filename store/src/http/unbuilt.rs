@@ -14,12 +14,6 @@ pub(super) fn v1() -> Router<QueryState> {
     Router::new()
         .route("/drilldown-limits", get(drilldown_limits))
         .route("/patterns", any(async || not_built("patterns of lines")))
-        .route("/detected_labels", any(async || not_built("detected labels")))
-        .route("/detected_fields", any(async || not_built("detected fields")))
-        .route(
-            "/detected_field/{name}/values",
-            any(async || not_built("values of detected fields")),
-        )
         .route("/delete", any(async || not_built("deletion of entries")))
         .route(
             "/rules",

@@ -7,6 +7,7 @@ mod budget;
 mod dedupe;
 mod drive;
 mod error;
+mod fields;
 mod head;
 mod index;
 mod logs;
@@ -17,6 +18,7 @@ mod tail;
 mod workers;
 
 pub use error::QueryError;
+pub use fields::{Field, FieldType, detect_fields, only_ids};
 pub use index::{IndexStats, VolumeBy, VolumeRequest, VolumeSeries};
 pub use logs::LogRequest;
 pub use metrics::{MetricAnswer, MetricRequest};
