@@ -41,6 +41,20 @@ pub const INGEST_FAILED_BATCHES: &str = "rankline_ingest_failed_batches_total";
 pub const CATALOG_FOOTER_READS: &str = "rankline_catalog_footer_reads_total";
 /// Objects the catalog could not use, by `reason` (key, footer).
 pub const CATALOG_UNUSABLE: &str = "rankline_catalog_unusable_objects_total";
+/// Queries answered or failed, by `kind` (log, metric, metadata) and `outcome` (ok, or the reason of the failure).
+pub const QUERY_REQUESTS: &str = "rankline_query_requests_total";
+/// Time of a query, by `kind`.
+pub const QUERY_SECONDS: &str = "rankline_query_seconds";
+/// Bytes of the lines that queries looked at.
+pub const QUERY_LINE_BYTES: &str = "rankline_query_line_bytes_total";
+/// Encoded bytes of the columns that queries read.
+pub const QUERY_COLUMN_BYTES: &str = "rankline_query_column_bytes_total";
+/// Blocks that queries read or left out, by `outcome` (read, skipped).
+pub const QUERY_BLOCKS: &str = "rankline_query_blocks_total";
+/// Live tails that are open.
+pub const TAIL_SESSIONS: &str = "rankline_tail_sessions";
+/// Entries a tail left out, by `reason` (slow_reader).
+pub const TAIL_DROPPED_ENTRIES: &str = "rankline_tail_dropped_entries_total";
 
 /// Makes the recorder of all metrics the process's own and gives the handle that renders them.
 ///

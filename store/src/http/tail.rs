@@ -9,6 +9,7 @@ use super::query::QueryState;
 use crate::catalog::DAY_NS;
 use crate::entry::StreamEntries;
 use crate::live::{LiveEvent, LiveSubscription};
+use crate::metrics as names;
 use crate::query::{Direction, LogRequest, LogRow, Tail};
 use crate::tenants::{self, TenantId};
 use axum::extract::State;
@@ -86,6 +87,22 @@ fn dropped_labels(request: &LogRequest) -> Vec<(String, String)> {
         .collect()
 }
 
+/// Counts a tail while it is open.
+struct OpenTail;
+
+impl OpenTail {
+    fn new() -> Self {
+        metrics::gauge!(names::TAIL_SESSIONS).increment(1.0);
+        Self
+    }
+}
+
+impl Drop for OpenTail {
+    fn drop(&mut self) {
+        metrics::gauge!(names::TAIL_SESSIONS).decrement(1.0);
+    }
+}
+
 /// Why a tail ends.
 enum End {
     /// The client has gone, or the service goes down: no close frame, so that clients come back.
@@ -104,6 +121,7 @@ struct Session {
 
 impl Session {
     async fn run(self, mut socket: WebSocket, request: LogRequest, tail: Tail) {
+        let _open = OpenTail::new();
         if let End::Closed(reason) = self.follow(&mut socket, request, tail).await {
             let frame = CloseFrame {
                 code: close_code::ERROR,
@@ -140,7 +158,9 @@ impl Session {
             let due = held.front().map(|(due, _)| *due);
             match self.next(socket, &mut live, &mut ping, due).await {
                 Ok(Some(LiveEvent::Batch(batch))) => held.push_back((Instant::now() + self.delay, batch)),
-                Ok(Some(LiveEvent::Missed { .. })) => {
+                Ok(Some(LiveEvent::Missed { entries })) => {
+                    metrics::counter!(names::TAIL_DROPPED_ENTRIES, "reason" => "slow_reader")
+                        .increment(entries);
                     if let Err(end) = self.send_dropped(socket).await {
                         return end;
                     }

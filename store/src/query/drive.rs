@@ -5,6 +5,7 @@ use super::block::{Body, Encoded, Needs, Rows};
 use super::select::BlockTask;
 use super::workers::Cancel;
 use super::{Engine, QueryError, QueryStats};
+use crate::metrics as names;
 use futures::{StreamExt, TryStreamExt};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -91,6 +92,7 @@ impl Engine {
             .try_for_each(|()| std::future::ready(Ok(())))
             .await?;
         let stats = *driver.stats.lock();
+        count(&stats);
         Ok(stats)
     }
 
@@ -131,4 +133,11 @@ impl Engine {
         driver.stats.lock().add(&stats);
         Ok(())
     }
+}
+
+fn count(stats: &QueryStats) {
+    metrics::counter!(names::QUERY_LINE_BYTES).increment(stats.line_bytes);
+    metrics::counter!(names::QUERY_COLUMN_BYTES).increment(stats.compressed_bytes);
+    metrics::counter!(names::QUERY_BLOCKS, "outcome" => "read").increment(stats.blocks);
+    metrics::counter!(names::QUERY_BLOCKS, "outcome" => "skipped").increment(stats.blocks_skipped);
 }

@@ -53,6 +53,21 @@ pub enum QueryError {
 }
 
 impl QueryError {
+    /// The `outcome` under which the query is counted.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Parse(_) => "parse",
+            Self::Invalid(_) => "invalid",
+            Self::Eval(_) => "evaluation",
+            Self::Memory { .. } => "memory",
+            Self::Cancelled => "cancelled",
+            Self::Timeout => "timeout",
+            Self::Catalog(_) | Self::Storage(_) => "storage",
+            Self::Segment { .. } => "corrupt",
+            Self::Worker => "worker",
+        }
+    }
+
     /// Whether the object was gone, so that a fresh listing may know its successor.
     pub fn is_vanished(&self) -> bool {
         match self {

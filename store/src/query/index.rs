@@ -121,7 +121,7 @@ impl Engine {
         end: i64,
     ) -> Result<Plan, QueryError> {
         let (start, end) = outward(start, end);
-        self.bounded(tenants, || self.plan(tenants, matchers, start, end))
+        self.bounded("metadata", tenants, || self.plan(tenants, matchers, start, end))
             .await
     }
 

@@ -316,7 +316,7 @@ impl Engine {
         let started = std::time::Instant::now();
         let pipeline = Arc::new(Pipeline::new(&request.expr.stages)?);
         let run = || self.log_once(tenants, request.clone(), Arc::clone(&pipeline));
-        let mut answer = self.bounded(tenants, run).await?;
+        let mut answer = self.bounded("log", tenants, run).await?;
         answer.stats.exec_time = started.elapsed();
         Ok(answer)
     }

@@ -232,7 +232,7 @@ impl Engine {
         };
         let plan = Arc::new(MetricPlan::new(&request.expr, request.spec, limits)?);
         let mut answer = self
-            .bounded(tenants, || self.metric_once(tenants, Arc::clone(&plan)))
+            .bounded("metric", tenants, || self.metric_once(tenants, Arc::clone(&plan)))
             .await?;
         answer.stats.exec_time = started.elapsed();
         Ok(answer)

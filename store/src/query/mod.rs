@@ -27,6 +27,7 @@ pub use tail::Tail;
 
 use crate::catalog::Catalog;
 use crate::config::{ByteSize, Config};
+use crate::metrics as names;
 use crate::storage::Storage;
 use crate::tenants::TenantId;
 use std::sync::Arc;
@@ -138,23 +139,27 @@ impl Engine {
     /// replaced it meanwhile.
     async fn bounded<T, F: Future<Output = Result<T, QueryError>>>(
         &self,
+        kind: &'static str,
         tenants: &[TenantId],
         run: impl Fn() -> F,
     ) -> Result<T, QueryError> {
+        let started = std::time::Instant::now();
         let twice = async {
             match run().await {
                 Err(why) if why.is_vanished() => {
-                    for tenant in tenants {
-                        self.catalog.refresh(tenant);
-                    }
+                    tenants.iter().for_each(|tenant| self.catalog.refresh(tenant));
                     run().await
                 }
                 other => other,
             }
         };
-        tokio::time::timeout(self.limits.timeout, twice)
+        let answer = tokio::time::timeout(self.limits.timeout, twice)
             .await
-            .map_err(|_| QueryError::Timeout)?
+            .unwrap_or(Err(QueryError::Timeout));
+        let outcome = answer.as_ref().map_or_else(QueryError::reason, |_| "ok");
+        ::metrics::counter!(names::QUERY_REQUESTS, "kind" => kind, "outcome" => outcome).increment(1);
+        ::metrics::histogram!(names::QUERY_SECONDS, "kind" => kind).record(started.elapsed());
+        answer
     }
 }
 
