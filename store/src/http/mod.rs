@@ -58,3 +58,6 @@ pub fn router(state: AppState) -> Router {
         Router::new().nest(&prefix, routes)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashSet};
 use ulid::Ulid;
 
 const NS: i64 = 1_000_000_000;
-const START: i64 = 1_767_571_200 * NS;
+pub(crate) const START: i64 = 1_767_571_200 * NS;
 
 /// A small generator, so that tests are the same on every run.
 struct Random(u64);
@@ -26,7 +26,7 @@ impl Random {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Row {
+pub(crate) struct Row {
     labels: Labels,
     ts: i64,
     line: String,
@@ -34,7 +34,7 @@ struct Row {
 }
 
 /// Rows in several batches; some rows are sent twice, in different batches.
-fn batches(count: usize, rows: usize, seed: u64) -> Vec<Vec<Row>> {
+pub(crate) fn batches(count: usize, rows: usize, seed: u64) -> Vec<Vec<Row>> {
     let mut random = Random(seed);
     let mut all: Vec<Vec<Row>> = Vec::new();
     for batch in 0..count as i64 {
@@ -73,7 +73,12 @@ fn batches(count: usize, rows: usize, seed: u64) -> Vec<Vec<Row>> {
 }
 
 /// An engine over segments made of `batches`, merged in groups of `merge` batches each.
-async fn engine(batches: &[Vec<Row>], merge: usize, block_rows: usize, limits: QueryLimits) -> Engine {
+pub(crate) async fn engine(
+    batches: &[Vec<Row>],
+    merge: usize,
+    block_rows: usize,
+    limits: QueryLimits,
+) -> Engine {
     let storage = Storage::from_store(Arc::new(object_store::memory::InMemory::new()));
     let options = CatalogOptions {
         refresh: Duration::from_secs(1),
@@ -132,7 +137,7 @@ fn one_thread() -> QueryLimits {
 }
 
 /// All entries once, in the order answers have: time, labels, arrival.
-fn model(batches: &[Vec<Row>]) -> Vec<Row> {
+pub(crate) fn model(batches: &[Vec<Row>]) -> Vec<Row> {
     let mut seen = HashSet::new();
     let mut rows = Vec::new();
     for row in batches.iter().flatten() {

@@ -1,0 +1,181 @@
+//! The read endpoints over a small store, asked through the router.
+
+#![allow(clippy::unwrap_used)]
+
+use super::query::{QueryState, routes};
+use crate::live::LiveHub;
+use crate::query::QueryLimits;
+use crate::query::tests::{START, batches, engine, model};
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use http::{Request, StatusCode};
+use serde_json::Value;
+use std::sync::Arc;
+use tower::ServiceExt;
+
+async fn router() -> Router {
+    let engine = engine(&batches(3, 50, 21), 1, 64, QueryLimits::default()).await;
+    routes(QueryState {
+        engine: Arc::new(engine),
+        live: Arc::new(LiveHub::default()),
+        tenants_required: false,
+    })
+}
+
+async fn send(router: &Router, request: Request<Body>) -> (StatusCode, String) {
+    let response = router.clone().oneshot(request).await.unwrap();
+    let status = response.status();
+    let bytes = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    (status, String::from_utf8(bytes.to_vec()).unwrap())
+}
+
+async fn get(router: &Router, path: &str) -> (StatusCode, String) {
+    send(
+        router,
+        Request::get(format!("/loki/api/v1/{path}"))
+            .body(Body::empty())
+            .unwrap(),
+    )
+    .await
+}
+
+async fn json(router: &Router, path: &str) -> Value {
+    let (status, body) = get(router, path).await;
+    assert_eq!(status, StatusCode::OK, "{path}: {body}");
+    serde_json::from_str(&body).unwrap()
+}
+
+fn range() -> String {
+    format!("start={START}&end={}", START + 400_000_000_000)
+}
+
+#[tokio::test]
+async fn a_form_asks_the_same_as_a_url() {
+    let router = router().await;
+    let query = format!("query=%7Bapp%3D~%22.%2B%22%7D&limit=5000&{}", range());
+    let (status, by_url) = get(&router, &format!("query_range?{query}")).await;
+    assert_eq!(status, StatusCode::OK, "{by_url}");
+    let form = Request::post("/loki/api/v1/query_range")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(Body::from(query))
+        .unwrap();
+    let (_, by_form) = send(&router, form).await;
+    let result = |body: &str| serde_json::from_str::<Value>(body).unwrap()["data"]["result"].clone();
+    assert_eq!(result(&by_url), result(&by_form));
+    let rows: usize = result(&by_url)
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|s| s["values"].as_array().unwrap().len())
+        .sum();
+    assert_eq!(rows, model(&batches(3, 50, 21)).len());
+}
+
+#[tokio::test]
+async fn adjacent_ranges_give_every_row_once() {
+    let router = router().await;
+    let count = async |start: i64, end: i64| {
+        let path = format!("query_range?query=%7Bapp%3D~%22.%2B%22%7D&limit=5000&start={start}&end={end}");
+        let body = json(&router, &path).await;
+        let streams = body["data"]["result"].as_array().unwrap().clone();
+        streams
+            .iter()
+            .map(|stream| stream["values"].as_array().unwrap().len())
+            .sum::<usize>()
+    };
+    let (mid, end) = (START + 40_000_000_000, START + 400_000_000_000);
+    assert_eq!(
+        count(START, mid).await + count(mid, end).await,
+        count(START, end).await
+    );
+}
+
+#[tokio::test]
+async fn refusals_are_plain_text() {
+    let router = router().await;
+    for (path, text) in [
+        ("query_range?query=%7Bapp%3D", "parse error"),
+        ("query_range", "parse error : syntax error: unexpected $end"),
+        (
+            "query_range?query=%7Bapp%3D%22x%22%7D&start=bogus",
+            "could not parse 'start' parameter",
+        ),
+        (
+            "query_range?query=%7Bapp%3D%22x%22%7D&limit=50001",
+            "max entries limit per query exceeded",
+        ),
+        (
+            "query_range?query=%7Bapp%3D%22x%22%7D&direction=up",
+            "invalid direction 'up'",
+        ),
+        (
+            "query?query=%7Bapp%3D%22x%22%7D",
+            "log queries are not supported as an instant query type",
+        ),
+        (
+            "labels?query=%7Bapp%3D%22x%22%7D+%7C%3D+%22y%22",
+            "only label matchers are supported",
+        ),
+        (
+            "index/volume?query=%7Bapp%3D%22x%22%7D&aggregateBy=x",
+            "invalid aggregation option",
+        ),
+        (
+            "series?match%5B%5D=%7B%7D&match%5B%5D=%7Bapp%3D%22x%22%7D",
+            "0 matchers in group",
+        ),
+        (
+            "tail?query=count_over_time(%7Bapp%3D%22x%22%7D%5B1m%5D)",
+            "only log selector is supported",
+        ),
+    ] {
+        let (status, body) = get(&router, path).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{path}: {body}");
+        assert!(body.starts_with(text), "{path}: {body}");
+    }
+    let (status, body) = get(&router, "patterns?query=%7Bapp%3D%22x%22%7D").await;
+    assert_eq!(status, StatusCode::NOT_IMPLEMENTED);
+    assert!(body.contains("patterns"));
+    let (status, _) = send(
+        &router,
+        Request::delete("/loki/api/v1/query").body(Body::empty()).unwrap(),
+    )
+    .await;
+    assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
+}
+
+#[tokio::test]
+async fn metadata_has_lokis_shapes() {
+    let router = router().await;
+    let range = range();
+    assert_eq!(
+        json(&router, &format!("labels?{range}")).await["data"],
+        serde_json::json!(["app", "rank"])
+    );
+    let values = json(&router, &format!("label/app/values?{range}")).await;
+    assert_eq!(values["data"], serde_json::json!(["eval", "train"]));
+    let none = json(&router, &format!("label/nosuch/values?{range}")).await;
+    assert_eq!(none, serde_json::json!({"status": "success"}));
+    let series = json(&router, &format!("series?match[]=%7Brank%3D%221%22%7D&{range}")).await;
+    assert!(
+        series["data"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|labels| labels["rank"] == "1")
+    );
+    let stats = json(
+        &router,
+        &format!("index/stats?query=%7Bapp%3D%22train%22%7D&{range}"),
+    )
+    .await;
+    assert_eq!(stats["streams"], 5);
+    let volume = json(
+        &router,
+        &format!("index/volume?query=%7Bapp%3D~%22.%2B%22%7D&{range}"),
+    )
+    .await;
+    assert_eq!(volume["data"]["resultType"], "vector");
+    let limits = json(&router, "drilldown-limits").await;
+    assert!(limits["limits"]["max_entries_limit_per_query"].is_number());
+}
