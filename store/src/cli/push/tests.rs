@@ -1,0 +1,1 @@
+//! `rankline push` against a service of the test.
