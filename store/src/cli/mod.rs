@@ -38,7 +38,7 @@ pub enum Command {
     /// Merge and label records as the Fluent Bit filter does: JSON lines in, JSON lines out
     Filter(filter::FilterArgs),
     /// Send files, or what a pipe prints, to the service, merged and labelled by rank
-    Push(push::PushArgs),
+    Push(Box<push::PushArgs>),
     /// Ask the service a LogQL question, or follow a query live
     Query(query::QueryArgs),
 }
@@ -70,7 +70,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(_) => anyhow::bail!("the serve command is not built yet"),
         Command::Filter(args) => filter::run(args).map(|()| ExitCode::SUCCESS),
-        Command::Push(args) => on_runtime(push::run(args)),
+        Command::Push(args) => on_runtime(push::run(*args)),
         Command::Query(args) => on_runtime(query::run(args)),
     }
 }

@@ -116,7 +116,7 @@ impl EntryMaker {
     }
 
     /// A plain line.
-    pub fn from_text(
+    pub fn take_text(
         &mut self,
         text: &str,
         stream: Option<&'static str>,
@@ -142,20 +142,20 @@ impl EntryMaker {
     }
 
     /// A record of the filter; `ts` is its call's time, which a `rankline_ts` overrides.
-    pub fn from_record(&mut self, record: &[u8], ts: i64, at: u64, out: &mut Vec<Entry>) {
+    pub fn take_record(&mut self, record: &[u8], ts: i64, at: u64, out: &mut Vec<Entry>) {
         match serde_json::from_slice::<Map<String, Value>>(record) {
             Ok(mut fields) => {
                 let ts = take_own_time(&mut fields).unwrap_or(ts);
                 // It is what the file's name says, which the labels have already.
                 fields.remove("kubernetes");
-                self.from_fields(fields, ts, at, out);
+                self.take_fields(fields, ts, at, out);
             }
-            Err(_) => self.from_text(&String::from_utf8_lossy(record), None, ts, at, out),
+            Err(_) => self.take_text(&String::from_utf8_lossy(record), None, ts, at, out),
         }
     }
 
     /// A record as `rankline filter` prints it; false when `line` is no JSON object.
-    pub fn from_json_line(
+    pub fn take_json_line(
         &mut self,
         line: &str,
         at: u64,
@@ -185,11 +185,11 @@ impl EntryMaker {
         if !fields.contains_key("log") {
             fields.insert("log".to_owned(), Value::String(line.to_owned()));
         }
-        self.from_fields(fields, ts, at, out);
+        self.take_fields(fields, ts, at, out);
         true
     }
 
-    fn from_fields(&mut self, mut fields: Map<String, Value>, ts: i64, at: u64, out: &mut Vec<Entry>) {
+    fn take_fields(&mut self, mut fields: Map<String, Value>, ts: i64, at: u64, out: &mut Vec<Entry>) {
         let line = fields.remove("log").map(into_text).unwrap_or_default();
         let mut own = BTreeMap::new();
         for name in LABEL_FIELDS {

@@ -100,7 +100,10 @@ impl Sender {
 
     /// Sends entries; true when each is stored or refused for good.
     async fn send(&self, entries: &[Entry]) -> bool {
-        let mut open: Vec<Range<usize>> = vec![0..entries.len()];
+        let mut open: Vec<Range<usize>> = Vec::from([Range {
+            start: 0,
+            end: entries.len(),
+        }]);
         let mut settled = 0;
         while let Some(range) = open.pop() {
             match self.deliver(&entries[range.clone()]).await {

@@ -153,7 +153,7 @@ impl Source {
             return;
         };
         while let Some(record) = filter.tick(u64::try_from(now).unwrap_or(0)) {
-            maker.from_record(record, now, self.lines, out);
+            maker.take_record(record, now, self.lines, out);
         }
     }
 
@@ -168,7 +168,7 @@ impl Source {
             return;
         };
         while let Some(record) = filter.flush() {
-            maker.from_record(record, now, self.lines, out);
+            maker.take_record(record, now, self.lines, out);
         }
     }
 
@@ -210,10 +210,10 @@ impl Source {
             Input::Jsonl => {
                 if !self
                     .maker
-                    .from_json_line(&line, self.lines, &mut self.clock, now, out)
+                    .take_json_line(&line, self.lines, &mut self.clock, now, out)
                 {
                     let ts = self.clock.text(&line, now, self.live);
-                    self.maker.from_text(&line, None, ts, self.lines, out);
+                    self.maker.take_text(&line, None, ts, self.lines, out);
                 }
             }
             Input::Auto | Input::Text => {
@@ -235,18 +235,18 @@ impl Source {
             ..
         } = self
         else {
-            return self.maker.from_text(text, stream, ts, self.lines, out);
+            return self.maker.take_text(text, stream, ts, self.lines, out);
         };
         let (Ok(sec), Ok(nsec)) = (
             u32::try_from(ts.div_euclid(1_000_000_000)),
             u32::try_from(ts.rem_euclid(1_000_000_000)),
         ) else {
-            return maker.from_text(text, stream, ts, *lines, out);
+            return maker.take_text(text, stream, ts, *lines, out);
         };
         record.clear();
         record.extend_from_slice(b"{\"log\":");
         if serde_json::to_writer(&mut *record, text).is_err() {
-            return maker.from_text(text, stream, ts, *lines, out);
+            return maker.take_text(text, stream, ts, *lines, out);
         }
         if let Some(stream) = stream {
             record.extend_from_slice(format!(",\"stream\":\"{stream}\"").as_bytes());
@@ -254,12 +254,12 @@ impl Source {
         record.extend_from_slice(record_tail);
         record.push(b'}');
         match filter.record(tag, sec, nsec, record) {
-            Output::Unchanged => maker.from_text(text, stream, ts, *lines, out),
-            Output::Record(record) => maker.from_record(record, ts, *lines, out),
+            Output::Unchanged => maker.take_text(text, stream, ts, *lines, out),
+            Output::Record(record) => maker.take_record(record, ts, *lines, out),
             Output::Nothing => {}
         }
         while let Some(record) = filter.ready() {
-            maker.from_record(record, ts, *lines, out);
+            maker.take_record(record, ts, *lines, out);
         }
     }
 }
