@@ -5,12 +5,16 @@
 
 use crate::config::{Config, ConfigProblem};
 use crate::fields::{self, Fields};
-use crate::hold::{Held, Key, Waiting};
+use crate::hold::{Blank, Held, Key, Waiting};
 use crate::json::{self, Scan};
 use crate::line;
+use crate::partial::{Partial, Partials};
 use crate::prefix::{self, Prefix};
 use crate::shape::{Shape, Start, Step, View};
 use crate::tags::{self, Tags};
+
+/// Most blank lines that wait behind a held record.
+const MAX_TAIL: usize = 16;
 
 /// What a call gives back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +41,9 @@ pub struct Filter {
     config: Config,
     tags: Tags,
     waiting: Waiting,
+    partials: Partials,
+    /// Number of the current call.
+    call: u64,
     /// The record given back last.
     out: Vec<u8>,
     /// The line without its escapes.
@@ -64,6 +71,8 @@ struct Line<'a> {
     stderr: usize,
     key: Key,
     fields: Fields,
+    /// Its own call was an earlier one.
+    late: bool,
 }
 
 impl Filter {
@@ -73,6 +82,8 @@ impl Filter {
             config,
             tags: Tags::default(),
             waiting: Waiting::default(),
+            partials: Partials::default(),
+            call: 0,
             out: Vec::new(),
             plain: Vec::new(),
             clean: Vec::new(),
@@ -96,7 +107,8 @@ impl Filter {
     pub fn record(&mut self, tag: &[u8], sec: u32, nsec: u32, record: &[u8]) -> Output<'_> {
         let ts = u64::from(sec) * 1_000_000_000 + u64::from(nsec);
         if tag == self.config.tick_tag.as_bytes() {
-            return match self.tick(ts) {
+            let of = tag_of_tick(record);
+            return match self.tick_of(of, ts) {
                 Some(due) => Output::Record(due),
                 None => Output::Nothing,
             };
@@ -117,22 +129,34 @@ impl Filter {
     ///
     /// The wait is measured from tick to tick, since the records' own times may be long past.
     pub fn tick(&mut self, now_ns: u64) -> Option<&[u8]> {
+        self.tick_of(None, now_ns)
+    }
+
+    fn tick_of(&mut self, tag: Option<u64>, now_ns: u64) -> Option<&[u8]> {
         let limit = self.config.flush_ms.saturating_mul(1_000_000);
+        while let Some(partial) = self.partials.take_due(tag, now_ns, limit) {
+            self.give_up(&partial);
+        }
         let mut due = Vec::new();
         for (index, held) in self.waiting.all().enumerate() {
-            let since = *held.seen_by_tick.get_or_insert(now_ns);
-            if now_ns.saturating_sub(since) >= limit {
-                due.push(index - due.len());
+            if tag.is_none_or(|tag| tag == held.tag) {
+                let since = *held.seen_by_tick.get_or_insert(now_ns);
+                if now_ns.saturating_sub(since) >= limit {
+                    due.push(index - due.len());
+                }
             }
         }
         for index in due {
             self.close(index);
         }
-        self.ready()
+        self.emit_queued(tag).then_some(self.out.as_slice())
     }
 
     /// The next record that is still here, due or not: call at the end of input until it gives nothing.
     pub fn flush(&mut self) -> Option<&[u8]> {
+        while let Some(partial) = self.partials.take_any() {
+            self.give_up(&partial);
+        }
         while !self.waiting.nothing_held() {
             self.close(0);
         }
@@ -141,10 +165,11 @@ impl Filter {
 
     /// How many records are held or wait for a free call.
     pub fn pending(&self) -> usize {
-        self.waiting.count()
+        self.waiting.count() + self.partials.count()
     }
 
     fn handle(&mut self, tag: &[u8], ts: u64, record: &[u8]) -> Decision {
+        self.call += 1;
         let tag_hash = tags::hash(0, tag);
         let memory = self.tags.get(tag_hash, &self.config);
         let Some(scan) = json::scan(record, &self.config.log_keys, &memory.kubernetes) else {
@@ -153,13 +178,55 @@ impl Filter {
         if let Some(kubernetes) = &scan.kubernetes {
             memory.see_kubernetes(record, kubernetes, &self.config);
         }
+        let stream = stream_key(tag_hash ^ memory.pod, record, &scan);
+        if scan.partial {
+            let limit = self.config.max_record_bytes;
+            if let Some(partial) = self.partials.add(tag_hash, stream, ts, record, &scan, limit) {
+                self.give_up(&partial);
+            }
+            return self.give_queued(tag_hash);
+        }
+        if scan.partial_flag.is_some()
+            && let Some(partial) = self.partials.take(stream)
+        {
+            return self.handle_joined(tag_hash, &partial, record, &scan);
+        }
+        self.handle_line(tag_hash, ts, record, &scan, false)
+    }
+
+    /// The last part of a line has come.
+    fn handle_joined(&mut self, tag: u64, partial: &Partial, record: &[u8], last: &Scan) -> Decision {
+        let flag = last.partial_flag.clone().map_or(&b"F"[..], |span| &record[span]);
+        let joined = partial.complete(&record[last.log.clone()], flag);
+        let memory = self.tags.get(tag, &self.config);
+        let Some(scan) = json::scan(&joined, &self.config.log_keys, &memory.kubernetes) else {
+            return Decision::Unchanged; // both parts were understood, so this can't be
+        };
+        self.handle_line(tag, partial.ts, &joined, &scan, true)
+    }
+
+    /// Lets an incomplete line leave as it is.
+    fn give_up(&mut self, partial: &Partial) {
+        let mut out = partial.complete(b"", b"P");
+        let common = &self.tags.get(partial.tag, &self.config).common;
+        if let Some(scan) = json::scan(&out, &self.config.log_keys, b"") {
+            out.truncate(scan.end);
+            Fields::default().write(common, scan.present, &mut out);
+            push_time(&mut out, partial.ts);
+            out.push(b'}');
+        }
+        self.waiting.queue(partial.tag, out);
+    }
+
+    /// One whole line. `late`: its own call was an earlier one.
+    fn handle_line(&mut self, tag: u64, ts: u64, record: &[u8], scan: &Scan, late: bool) -> Decision {
         let (mut plain, mut clean) = (std::mem::take(&mut self.plain), std::mem::take(&mut self.clean));
         let (escaped, newline) = without_newline(&record[scan.log.clone()]);
         let text = readable(escaped, &mut plain, &mut clean);
         let decision = if memchr::memchr(b'\n', text).is_some() {
-            self.several_lines(tag_hash, ts, record, &scan)
+            self.several_lines(tag, ts, record, scan, late)
         } else {
-            let line = self.examine(tag_hash, ts, record, &scan, escaped, newline, text);
+            let line = self.examine(tag, ts, record, scan, escaped, newline, text, late);
             self.place(line)
         };
         (self.plain, self.clean) = (plain, clean);
@@ -167,14 +234,14 @@ impl Filter {
     }
 
     /// A record that holds several lines already: somebody else has merged it. It only keeps its place.
-    fn several_lines(&mut self, tag: u64, ts: u64, record: &[u8], scan: &Scan) -> Decision {
+    fn several_lines(&mut self, tag: u64, ts: u64, record: &[u8], scan: &Scan, late: bool) -> Decision {
         if !self.waiting.is_empty() {
             let of_tag = |held: &Held| held.tag == tag;
             while let Some(index) = self.waiting.held().iter().position(of_tag) {
                 self.close(index);
             }
         }
-        self.leave(tag, ts, record, scan, &Fields::default(), None)
+        self.leave(tag, ts, record, scan, &Fields::default(), None, late)
     }
 
     /// Reads everything that the line says about itself.
@@ -188,12 +255,12 @@ impl Filter {
         escaped: &'a [u8],
         newline: bool,
         text: &'a [u8],
+        late: bool,
     ) -> Line<'a> {
         let memory = self.tags.get(tag, &self.config);
         let prefix = prefix::parse(text);
-        let body = last_state(&text[prefix.len..]);
-        let stream_name = scan.stream.clone().map_or(&b""[..], |span| &record[span]);
-        let stream = tags::hash(tag ^ memory.pod, stream_name);
+        let body = without_repeats(last_state(&text[prefix.len..]));
+        let stream = stream_key(tag ^ memory.pod, record, scan);
         let key = key_of(stream, &text[..prefix.len]);
         if let (Some(rank), Some(task)) = (prefix.rank, prefix.task)
             && rank != task
@@ -210,15 +277,18 @@ impl Filter {
         {
             fields.role.extend_from_slice(&text[from..to]);
         }
-        fields.rank = prefix.rank.or_else(|| line::inline_rank(body));
-        if fields.rank.is_none()
-            && let Some(pid) = prefix.pid
-        {
-            fields.rank = memory
-                .worker_ranks
-                .iter()
-                .find(|(known, _)| *known == pid)
-                .map(|(_, rank)| *rank);
+        let torn = prefix.template && prefix::is_torn(body);
+        fields.rank = if torn {
+            None
+        } else {
+            prefix.rank.or_else(|| line::inline_rank(body))
+        };
+        if prefix.worker {
+            let worker = tags::hash(tag, &text[..prefix.cuts[0]]);
+            if let Some(rank) = ray_rank(body) {
+                memory.learn_worker(worker, rank);
+            }
+            fields.rank = fields.rank.or_else(|| memory.worker_rank(worker));
         }
         if fields.rank.is_none()
             && self.config.task_is_rank
@@ -236,7 +306,11 @@ impl Filter {
                 .and_then(|first| first.checked_add(local));
         }
         fields.step = fields::step(body);
-        let stderr = usize::from(stream_name == b"stderr");
+        let stderr = usize::from(
+            scan.stream
+                .as_ref()
+                .is_some_and(|span| &record[span.clone()] == b"stderr"),
+        );
         Line {
             tag,
             ts,
@@ -251,6 +325,7 @@ impl Filter {
             stderr,
             key,
             fields,
+            late,
         }
     }
 
@@ -267,6 +342,7 @@ impl Filter {
             let view = View {
                 text: line.body,
                 burst: false,
+                instant: false,
                 excepthook: line.prefix.excepthook,
                 own_prefix: line.prefix.len > 0,
                 logged: false,
@@ -278,105 +354,159 @@ impl Filter {
         }
         let collapsed = self.collapsed(&line);
         let text = collapsed.as_deref().or_else(|| self.stripped(&line));
-        self.leave(line.tag, line.ts, line.record, line.scan, &line.fields, text)
+        self.leave(
+            line.tag,
+            line.ts,
+            line.record,
+            line.scan,
+            &line.fields,
+            text,
+            line.late,
+        )
     }
 
-    /// Gives the line to the held record that it continues. A held record of its key that it doesn't continue is closed.
+    /// Gives the line to the held record that it continues. Records of its key that it doesn't continue are closed.
+    ///
+    /// The record touched last is asked first. One of a deeper key (`[rank3]:` for a line without it) is asked only while it
+    /// may adopt lines: processes print their stacks without the prefix of the line that announces them.
     fn join(&mut self, line: &Line<'_>) -> bool {
-        if let Some(index) = self.waiting.find(line.key) {
-            if self.try_join(index, line, false) {
-                return true;
-            }
-            self.close(index);
-            // Another one may have taken lines of this key too.
-            while let Some(index) = self.waiting.find(line.key) {
-                self.close(index);
+        let mut candidates: Vec<(u64, usize)> = Vec::new();
+        for (index, held) in self.waiting.held().iter().enumerate() {
+            if held.stream == line.stream && (held.owns(line.key) || held.outer.contains(&line.key)) {
+                candidates.push((held.touched, index));
             }
         }
-        // A line without its record's prefix: the youngest record that surely wants it.
-        let candidates: Vec<usize> = (0..self.waiting.held_records())
-            .rev()
-            .filter(|&index| {
-                let held = &self.waiting.held()[index];
-                held.stream == line.stream && held.outer.contains(&line.key)
-            })
-            .collect();
         if candidates.is_empty() {
             return false;
         }
-        if line::is_blank(line.body) {
-            let last = self.tags.get(line.tag, &self.config).last_key[line.stderr];
-            return candidates
-                .into_iter()
-                .any(|index| self.waiting.held()[index].key == last && self.try_join(index, line, true));
+        candidates.sort_unstable_by_key(|&(touched, _)| std::cmp::Reverse(touched));
+        let last_key = self.tags.get(line.tag, &self.config).last_key[line.stderr];
+        let blank = line::is_blank(line.body);
+        let taker = candidates.iter().find_map(|&(_, index)| {
+            let held = &self.waiting.held()[index];
+            let (id, own) = (held.id, held.owns(line.key));
+            let allowed = own
+                || if blank {
+                    held.key == last_key
+                } else {
+                    held.may_adopt()
+                };
+            if allowed {
+                self.try_join(index, line, !own).map(|last| (id, last))
+            } else {
+                None
+            }
+        });
+        // Their lines of this key stand before this one.
+        let taken_by = taker.map(|(id, _)| id);
+        while let Some(index) =
+            self.waiting.held().iter().position(|held| {
+                held.stream == line.stream && held.owns(line.key) && taken_by != Some(held.id)
+            })
+        {
+            self.close(index);
         }
-        let mut by_age = candidates;
-        by_age.sort_by_key(|&index| std::cmp::Reverse(self.waiting.held()[index].last_ts));
-        by_age.into_iter().any(|index| self.try_join(index, line, true))
+        let Some((id, last)) = taker else { return false };
+        if last && let Some(index) = self.waiting.held().iter().position(|held| held.id == id) {
+            self.close(index);
+        }
+        self.keep_bounds();
+        true
     }
 
+    /// Appends the line if the record goes on with it; says whether it was its last one.
+    ///
     /// `foreign`: the line lacks the record's prefix, so only its own look counts.
-    fn try_join(&mut self, index: usize, line: &Line<'_>, foreign: bool) -> bool {
+    fn try_join(&mut self, index: usize, line: &Line<'_>, foreign: bool) -> Option<bool> {
         let burst_ns = self.config.burst_ms.saturating_mul(1_000_000);
         let held = self.waiting.at(index);
         let (text, logged, offset) = behind_head(held, line.body);
-        if held.head_repeats && !logged && !line::is_blank(text) {
-            return false;
+        let blank = line::is_blank(text);
+        if held.head_repeats && !logged && !blank {
+            return None;
         }
+        let gap = line.ts.saturating_sub(held.last_ts);
         let view = View {
             text,
-            burst: line.ts.saturating_sub(held.last_ts) <= burst_ns,
+            burst: gap <= burst_ns,
+            instant: gap <= burst_ns / 10,
             excepthook: line.prefix.excepthook && !foreign,
             own_prefix: line.prefix.len > 0 && !foreign,
             logged,
         };
         let mut shape = held.shape;
         let step = shape.step(&view);
-        let blank = line::is_blank(text);
         let joins = match step {
             Step::Other => false,
             Step::Join { sure } => !foreign || sure || blank,
             Step::Exception(..) => !foreign,
             Step::Last => true,
         };
-        if !joins {
-            return false;
+        if !joins || (blank && held.tail.len() >= MAX_TAIL) {
+            return None;
         }
         held.shape = shape;
+        held.touched = self.call;
+        held.fields.add(&line.fields);
+        let key = held.key;
         if logged {
             if !held.head_repeats && offset > 0 {
                 held.head = line.body[..offset].to_vec();
             }
             held.head_repeats = true;
         }
-        if foreign && !blank && !held.adopted.contains(&line.key) {
-            held.adopted.push(line.key);
-        }
         if let Step::Exception(from, to) = step {
             held.fields.exception = text[from..to].to_vec();
         }
-        held.fields.add(&line.fields);
-        let key = held.key;
-        self.waiting.append(index, line.escaped, line.newline, line.ts);
+        if foreign && !blank && !held.adopted.contains(&line.key) {
+            held.adopted.push(line.key);
+        }
+        if blank {
+            let blank = self.blank(line);
+            self.waiting.append_blank(index, blank, line.ts);
+        } else {
+            self.waiting.append(index, line.escaped, line.newline, line.ts);
+        }
         self.tags.get(line.tag, &self.config).last_key[line.stderr] = key;
         let held = self.waiting.at(index);
         let full =
             held.text.len() >= self.config.max_record_bytes || held.lines >= self.config.max_record_lines;
-        if step == Step::Last || full {
-            self.close(index);
-        } else {
-            self.keep_bounds();
+        Some(step == Step::Last || full)
+    }
+
+    /// A blank line with its own record, for the case that the held one ends before it.
+    fn blank(&mut self, line: &Line<'_>) -> Blank {
+        let mut record = self.waiting.buffer();
+        record.extend_from_slice(&line.record[..line.scan.end]);
+        let common = &self.tags.get(line.tag, &self.config).common;
+        line.fields.write(common, line.scan.present, &mut record);
+        push_time(&mut record, line.ts);
+        record.extend_from_slice(&line.record[line.scan.end..]);
+        Blank {
+            escaped: line.escaped.to_vec(),
+            record,
         }
-        true
     }
 
     fn hold(&mut self, line: &Line<'_>, start: Start) {
         let mut fields = line.fields.clone();
+        let (mut key, mut outer, mut adopted) = (line.key, outer_keys(line), Vec::new());
+        if start.head > 0
+            && let Some(glued) = glued_prefix(line, &line.body[..start.head])
+        {
+            // The prefixes that the next lines will have stand behind a bar; this line still keeps its place in its own key.
+            adopted.push(key);
+            key = glued.key;
+            outer = vec![line.stream];
+            fields.rank = glued.prefix.rank.or(fields.rank);
+            fields.local_rank = glued.prefix.local_rank.or(fields.local_rank);
+        }
         if let Some((from, to)) = start.exception {
             fields.exception = line.body[from..to].to_vec();
         }
         let head = match start.shape {
             Shape::Announced(_) => line.body[..line.body.len().min(400)].to_vec(),
+            _ if line::is_bar(&line.body[..start.head]) => Vec::new(),
             _ => line.body[..start.head].to_vec(),
         };
         let mut record = self.waiting.buffer();
@@ -386,9 +516,10 @@ impl Filter {
         self.waiting.hold(Held {
             tag: line.tag,
             stream: line.stream,
-            key: line.key,
-            outer: outer_keys(line),
-            adopted: Vec::new(),
+            id: self.call,
+            key,
+            outer,
+            adopted,
             shape: start.shape,
             record,
             log: line.scan.log.clone(),
@@ -401,6 +532,8 @@ impl Filter {
             last_ts: line.ts,
             head,
             head_repeats: false,
+            tail: Vec::new(),
+            touched: self.call,
             seen_by_tick: None,
             fields,
         });
@@ -446,6 +579,9 @@ impl Filter {
         push_time(&mut out, held.first_ts);
         out.extend_from_slice(&held.record[held.end..]);
         self.waiting.queue(held.tag, out);
+        for blank in held.tail {
+            self.waiting.queue(held.tag, blank.record);
+        }
         self.waiting.recycle(held.record);
         self.waiting.recycle(held.text);
     }
@@ -459,10 +595,11 @@ impl Filter {
         scan: &Scan,
         fields: &Fields,
         text: Option<&[u8]>,
+        late: bool,
     ) -> Decision {
         let behind = self.waiting.has_ready(tag);
         let common = &self.tags.get(tag, &self.config).common;
-        if !behind && text.is_none() && fields.is_empty() && common.is_empty() {
+        if !behind && !late && text.is_none() && fields.is_empty() && common.is_empty() {
             return Decision::Unchanged;
         }
         let mut out = if behind {
@@ -480,7 +617,7 @@ impl Filter {
             None => out.extend_from_slice(&record[..scan.end]),
         }
         fields.write(common, scan.present, &mut out);
-        if behind {
+        if behind || late {
             push_time(&mut out, ts);
         }
         out.extend_from_slice(&record[scan.end..]);
@@ -540,6 +677,34 @@ impl Filter {
     }
 }
 
+/// Prefixes that stand at the end of the text before a traceback's head, behind a progress bar without a newline.
+struct Glued {
+    key: Key,
+    prefix: Prefix,
+}
+
+fn glued_prefix(line: &Line<'_>, head: &[u8]) -> Option<Glued> {
+    let mut from = 0;
+    while let Some(at) = memchr::memchr(b'[', &head[from..]).map(|n| n + from) {
+        let prefix = prefix::parse(&head[at..]);
+        if prefix.len > 0 && at + prefix.len == head.len() {
+            // A launcher's prefix behind the bar replaces that of the line; a process's own one follows it.
+            let outer = if prefix.local_rank.is_some() {
+                &b""[..]
+            } else {
+                &line.text[..line.prefix.len]
+            };
+            let text = [outer, &head[at..]].concat();
+            return Some(Glued {
+                key: key_of(line.stream, &text),
+                prefix,
+            });
+        }
+        from = at + 1;
+    }
+    None
+}
+
 /// The line's text behind the head that the record's lines repeat: the text, whether the head was there, its length.
 fn behind_head<'a>(held: &Held, body: &'a [u8]) -> (&'a [u8], bool, usize) {
     if held.head.is_empty() {
@@ -563,6 +728,33 @@ fn behind_head<'a>(held: &Held, body: &'a [u8]) -> (&'a [u8], bool, usize) {
         return (b"", true, 0);
     }
     (body, false, 0)
+}
+
+/// `Setting up process group for: env:// [rank=2, world_size=4]`, as Ray Train's workers say.
+fn ray_rank(body: &[u8]) -> Option<u32> {
+    if !body.starts_with(b"Setting up process group for: ") {
+        return None;
+    }
+    let at = memchr::memmem::find(body, b"[rank=")? + 6;
+    prefix::number(body, at).map(|(rank, _)| rank)
+}
+
+/// Tag, pod and stream of a record.
+fn stream_key(seed: u64, record: &[u8], scan: &Scan) -> Key {
+    tags::hash(seed, scan.stream.clone().map_or(&b""[..], |span| &record[span]))
+}
+
+/// A tick may be for one tag alone: `{"tag":"kube.x"}`.
+fn tag_of_tick(record: &[u8]) -> Option<u64> {
+    let mut found = None;
+    json::members(record, 0, |name, value| {
+        if name == b"tag" && record[value.start] == b'"' {
+            let mut tag = Vec::new();
+            json::unescape(&record[value.start + 1..value.end - 1], &mut tag);
+            found = Some(tags::hash(0, &tag));
+        }
+    })?;
+    found
 }
 
 fn push_time(out: &mut Vec<u8>, ts: u64) {
@@ -647,6 +839,16 @@ fn last_state(text: &[u8]) -> &[u8] {
     text.rsplit(|&b| b == b'\r')
         .find(|part| !part.is_empty())
         .unwrap_or(b"")
+}
+
+/// Without Ray's remark that it left out equal lines of other workers.
+fn without_repeats(text: &[u8]) -> &[u8] {
+    if !text.ends_with(b" across cluster]") && !text.ends_with(b")") {
+        return text;
+    }
+    memchr::memmem::rfind(text, b" [repeated ")
+        .filter(|&at| line::contains(&text[at..], b"x across cluster]"))
+        .map_or(text, |at| &text[..at])
 }
 
 /// The same on escaped text; nothing when there is but one state.

@@ -21,6 +21,8 @@ pub(crate) struct Held {
     pub tag: u64,
     /// Tag, pod and stream, without prefixes.
     pub stream: Key,
+    /// Number of the call that began it.
+    pub id: u64,
     /// Its own key.
     pub key: Key,
     /// The keys of the same stream with fewer prefixes: lines of these may have lost theirs.
@@ -46,14 +48,42 @@ pub(crate) struct Held {
     pub head: Vec<u8>,
     /// A further line did repeat it.
     pub head_repeats: bool,
+    /// Blank lines since the last other one: they are the record's only when it goes on behind them.
+    pub tail: Vec<Blank>,
+    /// Number of the call that brought the last line.
+    pub touched: u64,
     /// Time of the first tick after the last line, ns since the epoch.
     pub seen_by_tick: Option<u64>,
     pub fields: Fields,
 }
 
+/// A blank line behind a held record.
+#[derive(Debug)]
+pub(crate) struct Blank {
+    /// The line as it stands in its record.
+    pub escaped: Vec<u8>,
+    /// Its own record, complete, for when the held one ends here.
+    pub record: Vec<u8>,
+}
+
 impl Held {
+    /// Lines of `key` are this record's own.
+    pub(crate) fn owns(&self, key: Key) -> bool {
+        self.key == key || self.adopted.contains(&key)
+    }
+
+    /// Its lines may have lost their prefixes: it has just begun, or lines without them came already.
+    pub(crate) fn may_adopt(&self) -> bool {
+        self.lines == 1 || !self.adopted.is_empty()
+    }
+
     fn bytes(&self) -> usize {
-        self.record.len() + self.text.len() + self.head.len() + 128
+        let tail: usize = self
+            .tail
+            .iter()
+            .map(|blank| blank.record.len() + blank.escaped.len() + 64)
+            .sum();
+        self.record.len() + self.text.len() + self.head.len() + tail + 256
     }
 }
 
@@ -108,13 +138,6 @@ impl Waiting {
         self.held.iter_mut()
     }
 
-    /// The record that lines of `key` belong to, if any.
-    pub(crate) fn find(&self, key: Key) -> Option<usize> {
-        self.held
-            .iter()
-            .rposition(|held| held.key == key || held.adopted.contains(&key))
-    }
-
     pub(crate) fn hold(&mut self, held: Held) {
         self.held_bytes += held.bytes();
         self.held.push(held);
@@ -123,13 +146,31 @@ impl Waiting {
     /// Appends a line to a held record.
     pub(crate) fn append(&mut self, index: usize, escaped: &[u8], newline: bool, ts: u64) {
         let held = &mut self.held[index];
+        let before = held.bytes();
+        for blank in held.tail.drain(..) {
+            held.text.extend_from_slice(b"\\n");
+            held.text.extend_from_slice(&blank.escaped);
+            held.lines += 1;
+        }
         held.text.extend_from_slice(b"\\n");
         held.text.extend_from_slice(escaped);
         held.newline = newline;
         held.lines += 1;
         held.last_ts = held.last_ts.max(ts);
         held.seen_by_tick = None;
-        self.held_bytes += escaped.len() + 2;
+        let after = held.bytes();
+        self.held_bytes = (self.held_bytes + after).saturating_sub(before);
+    }
+
+    /// Keeps a blank line behind a held record.
+    pub(crate) fn append_blank(&mut self, index: usize, blank: Blank, ts: u64) {
+        let held = &mut self.held[index];
+        let before = held.bytes();
+        held.tail.push(blank);
+        held.last_ts = held.last_ts.max(ts);
+        held.seen_by_tick = None;
+        let after = held.bytes();
+        self.held_bytes = (self.held_bytes + after).saturating_sub(before);
     }
 
     pub(crate) fn release(&mut self, index: usize) -> Held {

@@ -28,6 +28,7 @@ mod hold;
 mod json;
 mod kubernetes;
 mod line;
+mod partial;
 mod prefix;
 mod shape;
 mod tags;

@@ -157,6 +157,20 @@ pub(crate) fn glog_level(text: &[u8]) -> Option<Level> {
     clock.then_some(level)
 }
 
+/// A line of absl's logging, from C++, that reports an error: `E1123 18:59:25.795888      23 service.cc:1518] …`.
+pub(crate) fn is_absl_failure(text: &[u8]) -> bool {
+    if !matches!(text.first(), Some(b'E' | b'F')) {
+        return false;
+    }
+    let head = &text[..text.len().min(HEAD)];
+    memchr::memchr(b']', head).is_some_and(|close| {
+        let place = &head[..close];
+        [&b".cc:"[..], b".h:", b".cpp:", b".cu:", b".hpp:"]
+            .iter()
+            .any(|name| contains(place, name))
+    })
+}
+
 /// The level a line prints in its head: an upper-case word that stands alone, or glog's letter.
 pub(crate) fn level(text: &[u8]) -> Option<Level> {
     if let Some(level) = glog_level(text) {
@@ -238,7 +252,7 @@ pub(crate) fn starts_own_record(text: &[u8]) -> bool {
 }
 
 /// tqdm's bar: `  6%|▋   | 89/1398 [1:32:11<25:28:13, 70.05s/it]`, `0it [00:00, ?it/s]`.
-fn is_bar(text: &[u8]) -> bool {
+pub(crate) fn is_bar(text: &[u8]) -> bool {
     contains(text, b"%|") || contains(text, b"it/s]") || contains(text, b"s/it]")
 }
 

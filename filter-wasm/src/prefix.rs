@@ -19,8 +19,10 @@ pub(crate) struct Prefix {
     pub local_rank: Option<u32>,
     /// Role name inside that prefix, as a span of the line.
     pub role: Option<(usize, usize)>,
-    /// Process id that Ray says.
-    pub pid: Option<u32>,
+    /// It is torchrun's template with a bar behind it.
+    pub template: bool,
+    /// It begins with a worker's name and process id, as Ray and vLLM print them.
+    pub worker: bool,
     /// The last prefix is the one that torch's excepthook puts before all lines of an uncaught exception (`[rank3]: `).
     pub excepthook: bool,
     /// Where each of the prefixes ends.
@@ -43,6 +45,14 @@ pub(crate) fn parse(line: &[u8]) -> Prefix {
             prefix.count = 1;
         }
         Some(b'[' | b'(') => {}
+        Some(byte) if byte.is_ascii_alphabetic() => {
+            template(line, &mut prefix);
+            if prefix.len == 0 {
+                return prefix;
+            }
+            prefix.cuts[0] = prefix.len;
+            prefix.count = 1;
+        }
         _ => return prefix,
     }
     for _ in 0..3 {
@@ -181,6 +191,10 @@ fn spelled(line: &[u8], inside: &[u8], close: usize, prefix: &mut Prefix) -> boo
         return false;
     };
     prefix.rank = Some(rank);
+    if prefix.len > 0 {
+        // Printed by the process itself behind its launcher's prefix: not all of its lines have it.
+        return false;
+    }
     prefix.len = match line.get(close + 1) {
         Some(b':') => behind_colon(line, close + 1),
         Some(b' ') => close + 2,
@@ -188,6 +202,63 @@ fn spelled(line: &[u8], inside: &[u8], close: usize, prefix: &mut Prefix) -> boo
     };
     prefix.excepthook = false;
     true
+}
+
+/// `R0/default0| ` and its like: torchrun's own template for the prefix, as far as it has no spaces and ends in a bar.
+fn template(line: &[u8], prefix: &mut Prefix) {
+    let token = line.iter().take(40).take_while(|b| is_template_byte(b)).count();
+    if line.get(token) != Some(&b'|') || !line[..token].iter().any(u8::is_ascii_digit) {
+        return;
+    }
+    let mut from = 0;
+    for part in line[..token].split(|b| matches!(b, b'/' | b':')) {
+        let letters = part.iter().take_while(|b| !b.is_ascii_digit()).count();
+        if let Some((number, end)) = number(part, letters)
+            && end == part.len()
+        {
+            if part[..letters].eq_ignore_ascii_case(b"r") || part[..letters].eq_ignore_ascii_case(b"rank") {
+                prefix.rank = Some(number);
+            } else if letters > 0 {
+                prefix.local_rank = Some(number);
+                prefix.role = Some((from, from + letters));
+            }
+        }
+        from += part.len() + 1;
+    }
+    if prefix.rank.is_none() && prefix.local_rank.is_none() {
+        return;
+    }
+    prefix.template = true;
+    prefix.len = if line.get(token + 1) == Some(&b' ') {
+        token + 2
+    } else {
+        token + 1
+    };
+}
+
+/// Another process's prefix of that kind stands inside the line: several of them wrote it.
+pub(crate) fn is_torn(body: &[u8]) -> bool {
+    let mut from = 0;
+    while let Some(bar) = memchr::memchr(b'|', &body[from..]).map(|n| n + from) {
+        let start = bar
+            - body[..bar]
+                .iter()
+                .rev()
+                .take(40)
+                .take_while(|b| is_template_byte(b))
+                .count();
+        let mut inner = Prefix::default();
+        template(&body[start..], &mut inner);
+        if inner.rank.is_some() {
+            return true;
+        }
+        from = bar + 1;
+    }
+    false
+}
+
+fn is_template_byte(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'_' | b'-' | b'.' | b':')
 }
 
 /// The inside of a bracket that is `rank`, a separator and a number.
@@ -240,10 +311,10 @@ fn paren(line: &[u8], at: usize, prefix: &mut Prefix) -> bool {
     let Some(pid) = memchr::memmem::find(inside, b"pid=") else {
         return false;
     };
-    let Some((pid, _)) = number(inside, pid + 4) else {
+    if number(inside, pid + 4).is_none() {
         return false;
-    };
-    prefix.pid = Some(pid);
+    }
+    prefix.worker = at == 0;
     prefix.len = if line.get(close + 1) == Some(&b' ') {
         close + 2
     } else {

@@ -56,8 +56,8 @@ pub(crate) struct Tag {
     pub task_is_no_rank: bool,
     /// The key that the last line of stdout and of stderr belonged to.
     pub last_key: [Key; 2],
-    /// Ranks that Ray's workers said, by process id.
-    pub worker_ranks: Vec<(u32, u32)>,
+    /// Ranks that Ray's workers said, by a hash of their prefix (name, process id, address).
+    worker_ranks: Vec<(u64, u32)>,
     used: u64,
 }
 
@@ -94,6 +94,23 @@ impl Tag {
         let mut tag = Tag::default();
         tag.describe(&kubernetes::Pod::default(), config);
         tag
+    }
+
+    /// A worker said its rank. A restarted one may have another rank than before; the oldest is forgotten at the limit.
+    pub(crate) fn learn_worker(&mut self, worker: u64, rank: u32) {
+        const MAX_WORKERS: usize = 4096;
+        self.worker_ranks.retain(|(known, _)| *known != worker);
+        if self.worker_ranks.len() >= MAX_WORKERS {
+            self.worker_ranks.remove(0);
+        }
+        self.worker_ranks.push((worker, rank));
+    }
+
+    pub(crate) fn worker_rank(&self, worker: u64) -> Option<u32> {
+        self.worker_ranks
+            .iter()
+            .find(|(known, _)| *known == worker)
+            .map(|(_, rank)| *rank)
     }
 
     /// Reads the record's `kubernetes` value, unless it is the one read last.

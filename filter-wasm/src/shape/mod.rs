@@ -18,6 +18,8 @@ pub(crate) struct View<'a> {
     pub text: &'a [u8],
     /// It follows the record's last line at once (within [`crate::config::Config::burst_ms`]): probably the same write.
     pub burst: bool,
+    /// It follows at the same instant (a tenth of that).
+    pub instant: bool,
     /// It carries the prefix that torch puts before every line of an uncaught exception.
     pub excepthook: bool,
     /// It carries the record's own repeated prefix, so that nobody else wrote it (`burst` is no longer needed as evidence).
@@ -77,8 +79,10 @@ pub(crate) enum Shape {
 pub(crate) enum Announced {
     /// A log line: a traceback, a C++ stack or a JVM trace.
     Log,
-    /// A glog or c10 line: a C++ stack, a traceback.
+    /// A line of glog, absl or c10: a C++ stack.
     Glog,
+    /// The same of absl at a severity that kills: its message may have further lines.
+    Fatal,
     /// A line of Python that announces a traceback (`Exception in thread …`).
     Python,
     /// A bare exception name: a JVM trace may follow.
@@ -123,7 +127,9 @@ impl Shape {
     /// The level that the shape itself says: failures are errors, warnings warn.
     pub(crate) fn level(self, lines: u32) -> Option<line::Level> {
         match self {
-            Shape::Announced(Announced::Log | Announced::Glog | Announced::Exception) => None,
+            Shape::Announced(Announced::Log | Announced::Glog | Announced::Fatal | Announced::Exception) => {
+                None
+            }
             Shape::Announced(Announced::Python) if lines == 1 => None,
             Shape::Warning(_) => Some(line::Level::Warn),
             _ => Some(line::Level::Error),
@@ -165,8 +171,13 @@ impl Shape {
 /// Lines that promise nothing but after which a trace may come.
 fn announcement(text: &[u8], level: Option<line::Level>) -> Option<Start> {
     if let Some(level) = line::glog_level(text) {
+        let kind = if line::is_absl_failure(text) {
+            Announced::Fatal
+        } else {
+            Announced::Glog
+        };
         return if level >= line::Level::Warn {
-            Start::plain(Shape::Announced(Announced::Glog))
+            Start::plain(Shape::Announced(kind))
         } else {
             None
         };
@@ -187,7 +198,14 @@ fn announcement(text: &[u8], level: Option<line::Level>) -> Option<Start> {
 
 fn follows_announcement(kind: Announced, view: &View<'_>) -> Option<(Shape, Step)> {
     let text = view.text;
-    if kind != Announced::Exception
+    let same_write = view.burst || view.own_prefix || view.logged;
+    let expects = match kind {
+        Announced::Python => true,
+        Announced::Log => same_write && !view.excepthook,
+        Announced::Glog | Announced::Fatal => view.logged,
+        Announced::Exception => false,
+    };
+    if expects
         && let Some(start) = python::start(text)
         && start.head == 0
         && python::is_traceback_head(text)
@@ -207,6 +225,9 @@ fn follows_announcement(kind: Announced, view: &View<'_>) -> Option<(Shape, Step
         && view.burst
     {
         return Some((Shape::Announced(Announced::Exception), Step::Exception(0, name)));
+    }
+    if kind == Announced::Fatal && view.instant && !line::is_blank(text) && !line::starts_own_record(text) {
+        return Some((Shape::Runtime(runtime::Runtime::Fatal), MAYBE));
     }
     if kind == Announced::Python && text.starts_with(b"future: <") {
         return Some((Shape::Announced(Announced::Python), SURE));

@@ -15,6 +15,8 @@ pub(crate) struct Python {
     base: u8,
     /// Blank lines since the last other one.
     blanks: u8,
+    /// The message's last line ended with a colon: what comes is quoted.
+    colon: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +73,7 @@ pub(super) fn start(text: &[u8]) -> Option<Start> {
                 state: State::Message,
                 base: 0,
                 blanks: 0,
+                colon: false,
             };
             Some(Start {
                 shape: Shape::Python(state),
@@ -106,12 +109,16 @@ fn traceback_head(text: &[u8]) -> Option<Start> {
         return None;
     }
     if let Some(before) = head.strip_suffix(b"+ Exception Group ") {
-        let base = line::indent(text).min(200) as u8;
-        let head = before.len() - usize::from(base).min(before.len());
+        // Behind a prefix that glued to a bar, one space is the prefix's own.
+        let bare = line::trim_end(before);
+        let own_space = usize::from(!bare.is_empty() && before.len() > bare.len());
+        let head = bare.len() + own_space;
+        let base = (before.len() - head).min(200) as u8;
         let state = Python {
             state: State::Group { named: false },
             base,
             blanks: 0,
+            colon: false,
         };
         return Some(Start {
             shape: Shape::Python(state),
@@ -125,6 +132,7 @@ fn traceback_head(text: &[u8]) -> Option<Start> {
         state: State::Frames,
         base,
         blanks: 0,
+        colon: false,
     };
     Some(Start {
         shape: Shape::Python(state),
@@ -156,6 +164,7 @@ impl Python {
         };
         if step != Step::Other {
             self.blanks = 0;
+            self.colon = line::trim_end(text).ends_with(b":");
         }
         step
     }
@@ -253,7 +262,7 @@ impl Python {
     fn inner_head(&mut self, view: &View<'_>, text: &[u8]) -> Step {
         let quoted = text.starts_with(b"Original Traceback")
             || text.starts_with(b"Remote Traceback")
-            || (text != TRACEBACK
+            || ((text != TRACEBACK || self.colon)
                 && (view.excepthook || view.logged || view.burst)
                 && !line::starts_own_record(text));
         if quoted {

@@ -22,6 +22,10 @@ pub(crate) enum Runtime {
     RichEnd,
     /// Behind rich's exception line: its wrapped message.
     RichMessage,
+    /// The further lines of a fatal message of absl's logging.
+    Fatal,
+    /// `*** Check failure stack trace: ***` and its frames, `    @     0x7fef740f81b4  f()`.
+    Frames,
     /// `*** Process received signal ***` … `*** End of error message ***`
     Signal,
 }
@@ -35,9 +39,24 @@ pub(super) fn start(text: &[u8]) -> Option<Start> {
         b'*' if text.starts_with(b"*** Process received signal ***") => {
             Start::plain(Shape::Runtime(Runtime::Signal))
         }
+        b'*' if is_stack_head(text) => Start::plain(Shape::Runtime(Runtime::Frames)),
         0xe2 if is_box_top(text) => Start::plain(Shape::Runtime(Runtime::RichBox)),
         _ => None,
     }
+}
+
+/// glog's and absl's announcements of a stack.
+fn is_stack_head(text: &[u8]) -> bool {
+    text.starts_with(b"*** Check failure stack trace: ***")
+        || (text.starts_with(b"*** SIG") && line::contains(text, b" received"))
+        || text.starts_with(b"*** Aborted at ")
+}
+
+/// `    @     0x7fef740f81b4  absl::f()`, `PC: @     0x7fef740f81b4  f()`
+fn is_address_line(text: &[u8]) -> bool {
+    let bare = line::trim_start(text);
+    let frame = bare.strip_prefix(b"PC: ").unwrap_or(bare).strip_prefix(b"@ ");
+    frame.is_some_and(|rest| line::trim_start(rest).starts_with(b"0x"))
 }
 
 /// faulthandler's first line.
@@ -90,6 +109,14 @@ impl Runtime {
             Runtime::Java | Runtime::JavaBlank => self.java(view),
             Runtime::GoPanic | Runtime::Go => self.go(view),
             Runtime::RichBox | Runtime::RichEnd | Runtime::RichMessage => self.rich(view),
+            Runtime::Fatal => self.fatal(view),
+            Runtime::Frames => {
+                if is_address_line(view.text) || (is_stack_head(view.text) && view.burst) {
+                    SURE
+                } else {
+                    Step::Other
+                }
+            }
             Runtime::Signal => {
                 if view.text.starts_with(b"*** End of error message ***") {
                     Step::Last
@@ -98,6 +125,19 @@ impl Runtime {
                 }
             }
         }
+    }
+
+    fn fatal(&mut self, view: &View<'_>) -> Step {
+        let text = view.text;
+        if is_stack_head(text) && view.instant {
+            *self = Runtime::Frames;
+            return SURE;
+        }
+        if line::is_blank(text) {
+            return if view.instant { MAYBE } else { Step::Other };
+        }
+        let own = line::starts_own_record(text) || Shape::start(view, None).is_some();
+        if view.instant && !own { MAYBE } else { Step::Other }
     }
 
     fn java(&mut self, view: &View<'_>) -> Step {

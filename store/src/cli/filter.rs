@@ -58,6 +58,20 @@ impl Engine {
         Ok(Engine::Wasm(Box::new(host)))
     }
 
+    /// Records that the module lost are an error: it must never trap, nor answer with anything but a record or nothing.
+    fn complain(&self) -> anyhow::Result<()> {
+        let Engine::Wasm(host) = self else { return Ok(()) };
+        let drops = host.drops();
+        anyhow::ensure!(
+            drops.trap + drops.null + drops.not_object == 0,
+            "the module dropped records: {} traps, {} null pointers, {} answers that are no JSON object",
+            drops.trap,
+            drops.null,
+            drops.not_object
+        );
+        Ok(())
+    }
+
     /// One call; the record that goes on, if any.
     fn call(
         &mut self,
@@ -107,6 +121,8 @@ pub fn run(args: FilterArgs) -> anyhow::Result<()> {
         record: Vec::new(),
     };
     let (mut bad, mut last) = (0u64, (0u32, 0u32));
+    // In order of first appearance; the set only answers quickly.
+    let (mut tags, mut known) = (Vec::new(), std::collections::HashSet::new());
     let mut input = std::io::stdin().lock();
     let mut text = Vec::new();
     for number in 1u64.. {
@@ -120,7 +136,17 @@ pub fn run(args: FilterArgs) -> anyhow::Result<()> {
         match serde_json::from_slice::<Input<'_>>(&text) {
             Ok(line) if line.record.get().starts_with('{') => {
                 last = last.max((line.sec, line.nsec));
-                printer.call(&mut engine, &line.tag, line.sec, line.nsec, line.record.get())?;
+                if !known.contains(line.tag.as_ref()) {
+                    known.insert(line.tag.clone().into_owned());
+                    tags.push(line.tag.clone().into_owned());
+                }
+                printer.call(
+                    &mut engine,
+                    (&line.tag, &line.tag),
+                    line.sec,
+                    line.nsec,
+                    line.record.get(),
+                )?;
             }
             Ok(_) => {
                 eprintln!("rankline filter: line {number}: record: expected an object");
@@ -134,24 +160,52 @@ pub fn run(args: FilterArgs) -> anyhow::Result<()> {
             }
         }
     }
-    drain(&mut engine, &mut printer, &tick_tag, last, flush_ms)?;
+    let ticks = Ticks {
+        tag: &tick_tag,
+        sec: last.0,
+        nsec: last.1,
+        wait: flush_ms / 1000 + 1,
+    };
+    for tag in &tags {
+        ticks.drain(&mut engine, &mut printer, Some(tag))?;
+    }
+    ticks.drain(&mut engine, &mut printer, None)?;
     printer.to.flush().context("cannot write to stdout")?;
+    engine.complain()?;
     anyhow::ensure!(bad == 0, "{bad} input lines were not usable");
     Ok(())
 }
 
-/// Ticks until everything is out: the first tick sees what is held, those from `flush_ms` later on find it due.
-fn drain<W: Write>(
-    engine: &mut Engine,
-    printer: &mut Printer<W>,
-    tick_tag: &str,
-    (sec, nsec): (u32, u32),
-    flush_ms: u64,
-) -> anyhow::Result<()> {
-    let wait = u32::try_from(flush_ms / 1000 + 1).unwrap_or(u32::MAX);
-    printer.call(engine, tick_tag, sec, nsec, "{}")?;
-    while printer.call(engine, tick_tag, sec.saturating_add(wait), nsec, "{}")? {}
-    Ok(())
+/// The ticks at the end of the input.
+struct Ticks<'a> {
+    tag: &'a str,
+    sec: u32,
+    nsec: u32,
+    /// Seconds until what is held is due.
+    wait: u64,
+}
+
+impl Ticks<'_> {
+    /// Ticks until everything is out: the first tick sees what is held, those from `flush_ms` later on find it due. With a tag,
+    /// only its records leave, and are printed with it.
+    fn drain<W: Write>(
+        &self,
+        engine: &mut Engine,
+        printer: &mut Printer<W>,
+        only: Option<&str>,
+    ) -> anyhow::Result<()> {
+        let record = match only {
+            Some(tag) => format!("{{\"tag\":{}}}", serde_json::to_string(tag)?),
+            None => "{}".to_owned(),
+        };
+        let shown = only.unwrap_or(self.tag);
+        let later = self
+            .sec
+            .saturating_add(u32::try_from(self.wait).unwrap_or(u32::MAX));
+        printer.call(engine, (self.tag, shown), self.sec, self.nsec, &record)?;
+        while printer.call(engine, (self.tag, shown), later, self.nsec, &record)? {}
+        Ok(())
+    }
 }
 
 struct Printer<W> {
@@ -160,11 +214,11 @@ struct Printer<W> {
 }
 
 impl<W: Write> Printer<W> {
-    /// Makes a call and prints what it gives; says whether it gave anything.
+    /// Makes a call and prints what it gives, under a tag that may differ; says whether it gave anything.
     fn call(
         &mut self,
         engine: &mut Engine,
-        tag: &str,
+        (tag, shown): (&str, &str),
         sec: u32,
         nsec: u32,
         record: &str,
@@ -184,7 +238,7 @@ impl<W: Write> Printer<W> {
         writeln!(
             self.to,
             "{comma}\"tag\":{},\"sec\":{sec},\"nsec\":{nsec}}}",
-            serde_json::to_string(tag)?
+            serde_json::to_string(shown)?
         )?;
         Ok(true)
     }
