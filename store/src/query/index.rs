@@ -1,12 +1,48 @@
 //! What footers alone can tell: label names and values, series, counts and volumes of streams. Reads no block.
 
-use super::select::Plan;
+use super::select::{Part, Plan};
 use super::{Engine, QueryError};
+use crate::catalog::Segment;
 use crate::tenants::TenantId;
 use rankline_logql::{Labels, Matcher};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+use ulid::Ulid;
 
 const NS_PER_MS: i64 = 1_000_000;
+
+/// Values of each label of a segment's streams.
+pub(super) type LabelIndex = Arc<BTreeMap<Box<str>, BTreeSet<Box<str>>>>;
+/// Indexes of segments that were asked for as a whole.
+pub(super) type LabelIndexCache = moka::sync::Cache<Ulid, LabelIndex>;
+
+/// A cache of at most `bytes`, about.
+pub(super) fn label_index_cache(bytes: u64) -> LabelIndexCache {
+    let weight = |_: &Ulid, index: &LabelIndex| {
+        let values = index
+            .values()
+            .flatten()
+            .map(|value| value.len() + 48)
+            .sum::<usize>();
+        u32::try_from(values + 128).unwrap_or(u32::MAX)
+    };
+    moka::sync::Cache::builder()
+        .weigher(weight)
+        .max_capacity(bytes)
+        .build()
+}
+
+fn label_index(segment: &Segment) -> LabelIndex {
+    let mut index: BTreeMap<Box<str>, BTreeSet<Box<str>>> = BTreeMap::new();
+    for (name, value) in segment.streams.iter().flat_map(|stream| stream.labels.iter()) {
+        match index.get_mut(name) {
+            Some(values) if values.contains(value) => {}
+            Some(values) => drop(values.insert(value.into())),
+            None => drop(index.insert(name.into(), BTreeSet::from([value.into()]))),
+        }
+    }
+    Arc::new(index)
+}
 
 /// Sizes of the streams of a selector. Entries and bytes of a stream whose rows lie only partly in the range are
 /// counted by the part of its time that does.
@@ -76,13 +112,11 @@ struct Slice<'a> {
     meta: &'a rankline_segment::StreamMeta,
 }
 
-fn slices(plan: &Plan) -> impl Iterator<Item = Slice<'_>> {
-    plan.parts.iter().flat_map(|part| {
-        part.streams.iter().map(move |stream| Slice {
-            labels: part.labels(*stream),
-            id: part.stream_id(*stream),
-            meta: &part.segment.footer.streams[*stream as usize],
-        })
+fn slices(part: &Part) -> impl Iterator<Item = Slice<'_>> {
+    part.streams.iter().map(move |stream| Slice {
+        labels: part.labels(*stream),
+        id: part.stream_id(*stream),
+        meta: &part.segment.footer.streams[*stream as usize],
     })
 }
 
@@ -139,7 +173,12 @@ impl Engine {
         let mut found = HashSet::new();
         for matchers in groups {
             let plan = self.metadata_plan(tenants, matchers, start, end).await?;
-            found.extend(slices(&plan).map(|slice| slice.labels));
+            found.extend(
+                plan.parts
+                    .iter()
+                    .flat_map(|part| slices(part))
+                    .map(|slice| slice.labels),
+            );
         }
         let mut found: Vec<Labels> = found.into_iter().collect();
         found.sort_unstable();
@@ -156,10 +195,17 @@ impl Engine {
     ) -> Result<BTreeSet<String>, QueryError> {
         let plan = self.metadata_plan(tenants, matchers, start, end).await?;
         let mut names = BTreeSet::new();
-        for slice in slices(&plan) {
-            for (name, _) in slice.labels.iter() {
-                if !names.contains(name) {
-                    names.insert(name.to_owned());
+        let mut note = |name: &str| {
+            if !names.contains(name) {
+                names.insert(name.to_owned());
+            }
+        };
+        for part in &plan.parts {
+            if part.is_whole() {
+                self.label_index(&part.segment).keys().for_each(|name| note(name));
+            } else {
+                for slice in slices(part) {
+                    slice.labels.iter().for_each(|(name, _)| note(name));
                 }
             }
         }
@@ -177,14 +223,29 @@ impl Engine {
     ) -> Result<BTreeSet<String>, QueryError> {
         let plan = self.metadata_plan(tenants, matchers, start, end).await?;
         let mut values = BTreeSet::new();
-        for slice in slices(&plan) {
-            if let Some(value) = slice.labels.get(name)
-                && !values.contains(value)
-            {
+        let mut note = |value: &str| {
+            if !values.contains(value) {
                 values.insert(value.to_owned());
+            }
+        };
+        for part in &plan.parts {
+            if part.is_whole() {
+                let index = self.label_index(&part.segment);
+                index
+                    .get(name)
+                    .into_iter()
+                    .flatten()
+                    .for_each(|value| note(value));
+            } else {
+                slices(part).for_each(|slice| slice.labels.get(name).into_iter().for_each(&mut note));
             }
         }
         Ok(values)
+    }
+
+    fn label_index(&self, segment: &Segment) -> LabelIndex {
+        self.label_indexes
+            .get_with(segment.key.id, || label_index(segment))
     }
 
     /// How much a selector would read.
@@ -198,7 +259,7 @@ impl Engine {
         let (from, to) = outward(start, end);
         let plan = self.metadata_plan(tenants, matchers, start, end).await?;
         let (mut stats, mut streams) = (IndexStats::default(), HashSet::new());
-        for slice in slices(&plan) {
+        for slice in plan.parts.iter().flat_map(|part| slices(part)) {
             let part = slice.part(from, to);
             stats.chunks += 1;
             stats.bytes += scaled(slice.bytes(), part);
@@ -219,7 +280,7 @@ impl Engine {
             .metadata_plan(tenants, &request.matchers, request.start, request.end)
             .await?;
         let mut sums: BTreeMap<Vec<(String, String)>, BTreeMap<i64, u64>> = BTreeMap::new();
-        for slice in slices(&plan) {
+        for slice in plan.parts.iter().flat_map(|part| slices(part)) {
             for labels in volume_labels(&slice.labels, request) {
                 let points = sums.entry(labels).or_default();
                 for (time_ms, from, to) in buckets(&slice, request) {

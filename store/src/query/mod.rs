@@ -99,6 +99,7 @@ pub struct Engine {
     workers: workers::Workers,
     memory: budget::BlockMemory,
     selections: select::SelectionCache,
+    label_indexes: index::LabelIndexCache,
 }
 
 impl Engine {
@@ -118,6 +119,7 @@ impl Engine {
                 .weigher(weight)
                 .max_capacity(16 << 20)
                 .build(),
+            label_indexes: index::label_index_cache(16 << 20),
             limits,
         })
     }

@@ -46,6 +46,11 @@ impl Part {
         self.shared.get(&stream).map_or(&[], Vec::as_slice)
     }
 
+    /// Whether the query looks at all streams of the segment, under their own labels.
+    pub(super) fn is_whole(&self) -> bool {
+        self.tenant.is_none() && self.streams.len() == self.segment.streams.len()
+    }
+
     pub(super) fn has_shared_times(&self) -> bool {
         !self.shared.is_empty()
     }
@@ -187,6 +192,9 @@ impl Engine {
 
 /// Streams of a segment that pass all matchers.
 fn select(segment: &Segment, matchers: &[&Matcher], known: &mut HashMap<u64, bool>) -> Vec<u32> {
+    if matchers.is_empty() {
+        return (0u32..).zip(&segment.streams).map(|(index, _)| index).collect();
+    }
     let passes = |labels: &Labels| matchers.iter().all(|matcher| matcher.matches_labels(labels));
     let mut selected = Vec::new();
     for (index, stream) in (0u32..).zip(&segment.streams) {
