@@ -13,6 +13,7 @@ mod matcher;
 mod pipeline;
 mod re2;
 mod syntax;
+mod template;
 mod text;
 mod units;
 

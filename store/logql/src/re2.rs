@@ -91,6 +91,53 @@ pub(crate) fn unanchored(pattern: &str) -> Result<Unanchored, ParseError> {
     })
 }
 
+/// Names of the groups of an expression; index 0 is the whole match.
+pub(crate) fn group_names(pattern: &str) -> Result<Vec<Option<String>>, ParseError> {
+    Ok(translate::translate(pattern)?.names)
+}
+
+/// Replaces `$1`, `$name`, `${1}`, `${name}` and `$$` in a template; groups that do not exist become empty.
+pub(crate) fn expand(template: &str, names: &[Option<String>], captures: &regex::Captures<'_>) -> String {
+    let mut out = String::new();
+    let mut rest = template;
+    while let Some(at) = rest.find('$') {
+        out.push_str(rest.get(..at).unwrap_or(""));
+        rest = rest.get(at + 1..).unwrap_or("");
+        if let Some(after) = rest.strip_prefix('$') {
+            out.push('$');
+            rest = after;
+            continue;
+        }
+        let Some((name, after)) = group_reference(rest) else {
+            out.push('$');
+            continue;
+        };
+        let index = match name.parse::<usize>() {
+            Ok(index) => Some(index),
+            Err(_) => names.iter().position(|known| known.as_deref() == Some(name)),
+        };
+        out.push_str(
+            index
+                .and_then(|index| captures.get(index))
+                .map_or("", |group| group.as_str()),
+        );
+        rest = after;
+    }
+    out.push_str(rest);
+    out
+}
+
+/// `name` or `{name}` at the start, and what follows.
+fn group_reference(text: &str) -> Option<(&str, &str)> {
+    let is_word = |c: char| c == '_' || c.is_alphanumeric();
+    if let Some(body) = text.strip_prefix('{') {
+        let (name, after) = body.split_once('}')?;
+        return (!name.is_empty() && name.chars().all(is_word)).then_some((name, after));
+    }
+    let end = text.find(|c: char| !is_word(c)).unwrap_or(text.len());
+    (end > 0).then(|| text.split_at(end))
+}
+
 fn compile(pattern: &str) -> Result<regex::Regex, ParseError> {
     regex::RegexBuilder::new(pattern)
         .size_limit(MAX_PROGRAM_BYTES)

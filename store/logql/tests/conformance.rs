@@ -71,7 +71,7 @@ fn prepare(query: &str) -> Result<(), String> {
 }
 
 #[test]
-#[ignore = "stages are not compiled yet"]
+#[ignore = "templates are not complete yet"]
 fn every_answered_query_parses() {
     let Some(cases) = cases() else { return };
     let mut count = 0;
@@ -97,7 +97,7 @@ fn every_answered_query_parses() {
 }
 
 #[test]
-#[ignore = "stages are not compiled yet"]
+#[ignore = "templates are not complete yet"]
 fn every_refused_query_is_refused() {
     let Some(cases) = cases() else { return };
     let mut failures = Vec::new();

@@ -1,10 +1,27 @@
 //! Metric queries: leaves take entries, the plan turns what they accumulated into the answer. Knows no storage.
+//!
+//! A [`MetricPlan`] holds one [`Leaf`] for each range aggregation. Workers feed [`Accumulator`]s in any split of the
+//! entries; merged, they give the same answer. [`MetricPlan::finish`] then walks the expression step by step.
+
+mod accumulator;
+mod aggregate;
+mod binary;
+mod leaf;
+mod node;
+mod range_value;
+mod table;
+#[cfg(test)]
+mod tests;
+mod window;
+
+pub use accumulator::Accumulator;
+pub use leaf::Leaf;
+use node::Node;
+use window::Windows;
 
 use crate::Labels;
-use crate::Matcher;
 use crate::error::{EvalError, ParseError};
-use crate::pipeline::{EntryRef, LineFilter, MetadataNeeds};
-use crate::syntax::ast::MetricExpr;
+use crate::syntax::ast::{Grouping, MetricExpr, RangeOp, VectorOp};
 
 /// When to evaluate: at `start`, `start + step`, … up to and including `end`. All in ns since the epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,16 +45,29 @@ pub struct EvalLimits {
 
 /// A metric query made ready to run.
 pub struct MetricPlan {
+    expr: MetricExpr,
+    spec: EvalSpec,
+    limits: EvalLimits,
     leaves: Vec<Leaf>,
 }
 
 impl MetricPlan {
     /// Plans an expression: one [`Leaf`] for each range aggregation in it.
     ///
+    /// An instant query is one with `start == end`; a range query over a single point gives a matrix only through
+    /// [`MetricPlan::finish_range`].
+    ///
     /// # Errors
     /// A stage of a pipeline does not compile.
-    pub fn new(_expr: &MetricExpr, _spec: EvalSpec, _limits: EvalLimits) -> Result<Self, ParseError> {
-        Err(ParseError::bare("metric queries are not evaluated yet"))
+    pub fn new(expr: &MetricExpr, spec: EvalSpec, limits: EvalLimits) -> Result<Self, ParseError> {
+        let mut leaves = Vec::new();
+        collect_leaves(expr, None, spec, limits, &mut leaves)?;
+        Ok(Self {
+            expr: expr.clone(),
+            spec,
+            limits,
+            leaves,
+        })
     }
 
     /// One for each range aggregation, in the order of the text.
@@ -46,114 +76,158 @@ impl MetricPlan {
         &self.leaves
     }
 
-    /// The answer from one accumulator for each leaf, in the order of [`MetricPlan::leaves`].
+    /// The answer from one accumulator for each leaf, in the order of [`MetricPlan::leaves`]: a scalar or vector when
+    /// `start == end`, else a matrix.
     ///
     /// # Errors
     /// See [`EvalError`].
-    pub fn finish(&self, _leaves: Vec<Accumulator>) -> Result<MetricValue, EvalError> {
-        Ok(MetricValue::Scalar(0.0))
+    pub fn finish(&self, leaves: Vec<Accumulator>) -> Result<MetricValue, EvalError> {
+        if self.spec.start == self.spec.end {
+            self.finish_instant(leaves)
+        } else {
+            self.finish_range(leaves)
+        }
+    }
+
+    /// The answer of an instant query.
+    ///
+    /// # Errors
+    /// See [`EvalError`].
+    pub fn finish_instant(&self, leaves: Vec<Accumulator>) -> Result<MetricValue, EvalError> {
+        if let MetricExpr::Literal(value) = self.expr {
+            return Ok(MetricValue::Scalar(value));
+        }
+        let mut root = self.tree(leaves)?;
+        let mut vector = Vec::new();
+        root.step(0, &mut vector)?;
+        self.check_series(vector.len())?;
+        let sample = |(id, value)| Sample {
+            labels: root.labels(id).clone(),
+            value,
+        };
+        let mut samples: Vec<Sample> = vector.into_iter().map(sample).collect();
+        if !sorts(&self.expr) {
+            samples.sort_by(|a, b| a.labels.cmp(&b.labels));
+        }
+        Ok(MetricValue::Vector(samples))
+    }
+
+    /// The answer of a range query.
+    ///
+    /// # Errors
+    /// See [`EvalError`].
+    pub fn finish_range(&self, leaves: Vec<Accumulator>) -> Result<MetricValue, EvalError> {
+        let windows = Windows::new(self.spec, 0, 0);
+        let mut root = self.tree(leaves)?;
+        let mut points: Vec<Vec<(i64, f64)>> = Vec::new();
+        let mut vector = Vec::new();
+        for step in 0..windows.count() {
+            vector.clear();
+            root.step(step, &mut vector)?;
+            let ms = windows.at(step).div_euclid(1_000_000);
+            for (id, value) in &vector {
+                let index = *id as usize;
+                if points.len() <= index {
+                    points.resize(index + 1, Vec::new());
+                }
+                if let Some(series) = points.get_mut(index) {
+                    series.push((ms, *value));
+                }
+            }
+        }
+        let found = points.iter().filter(|series| !series.is_empty()).count();
+        self.check_series(found)?;
+        let ids = 0_u32..;
+        let mut matrix: Vec<Series> = ids
+            .zip(points)
+            .filter(|(_, points)| !points.is_empty())
+            .map(|(id, points)| Series {
+                labels: root.labels(id).clone(),
+                points,
+            })
+            .collect();
+        matrix.sort_by(|a, b| a.labels.cmp(&b.labels));
+        Ok(MetricValue::Matrix(matrix))
+    }
+
+    fn tree(&self, leaves: Vec<Accumulator>) -> Result<Node, EvalError> {
+        for (index, (accumulator, leaf)) in leaves.iter().zip(&self.leaves).enumerate() {
+            if !accumulator.belongs_to(leaf) {
+                return Err(EvalError::ForeignAccumulator { index });
+            }
+        }
+        if leaves.len() != self.leaves.len() {
+            return Err(EvalError::ForeignAccumulator {
+                index: leaves.len().min(self.leaves.len()),
+            });
+        }
+        let mut leaves = leaves.into_iter();
+        Ok(Node::new(&self.expr, &mut leaves))
+    }
+
+    fn check_series(&self, count: usize) -> Result<(), EvalError> {
+        if count > self.limits.max_series {
+            return Err(EvalError::TooManySeries {
+                limit: self.limits.max_series,
+            });
+        }
+        Ok(())
     }
 }
 
-/// One range aggregation: what to read, and how to fold it.
-pub struct Leaf {
-    matchers: Vec<Matcher>,
-    head: Vec<LineFilter>,
+/// Makes the leaves of an expression. `pushed`: the grouping of an enclosing `sum`, which the leaf may fold by itself.
+fn collect_leaves(
+    expr: &MetricExpr,
+    pushed: Option<&Grouping>,
+    spec: EvalSpec,
+    limits: EvalLimits,
+    leaves: &mut Vec<Leaf>,
+) -> Result<(), ParseError> {
+    match expr {
+        MetricExpr::Literal(_) | MetricExpr::Vector(_) => {}
+        MetricExpr::Range(range) => leaves.push(Leaf::new(range, pushed, spec, limits)?),
+        MetricExpr::Aggregate(aggregation) => {
+            let one_group = Grouping {
+                without: false,
+                labels: Vec::new(),
+            };
+            let grouping = aggregation.grouping.as_ref().unwrap_or(&one_group);
+            let pushed = match (&aggregation.op, &*aggregation.expr) {
+                (VectorOp::Sum, MetricExpr::Range(range)) if sums_like(range.op) => Some(grouping),
+                _ => None,
+            };
+            collect_leaves(&aggregation.expr, pushed, spec, limits, leaves)?;
+        }
+        MetricExpr::LabelReplace(replace) => collect_leaves(&replace.expr, None, spec, limits, leaves)?,
+        MetricExpr::Binary(binary) => {
+            collect_leaves(&binary.left, None, spec, limits, leaves)?;
+            collect_leaves(&binary.right, None, spec, limits, leaves)?;
+        }
+    }
+    Ok(())
 }
 
-impl Leaf {
-    /// Which streams to read.
-    #[must_use]
-    pub fn matchers(&self) -> &[Matcher] {
-        &self.matchers
-    }
-
-    /// Entries to feed: from the first (inclusive) to the second (exclusive), ns.
-    #[must_use]
-    pub fn time_range(&self) -> (i64, i64) {
-        (0, 0)
-    }
-
-    /// Line filters that storage may apply to raw text first.
-    #[must_use]
-    pub fn head_filters(&self) -> &[LineFilter] {
-        &self.head
-    }
-
-    /// Whether `add` looks at `EntryRef::line`.
-    #[must_use]
-    pub fn needs_line(&self) -> bool {
-        true
-    }
-
-    /// Which structured metadata `add` looks at.
-    #[must_use]
-    pub fn metadata_needs(&self) -> MetadataNeeds {
-        MetadataNeeds::All
-    }
-
-    /// Only timestamps count: `add_rows` may replace `add`.
-    #[must_use]
-    pub fn rows_only(&self) -> bool {
-        false
-    }
-
-    /// Only timestamps and line lengths count: `add_lengths` may replace `add`.
-    #[must_use]
-    pub fn lengths_only(&self) -> bool {
-        false
-    }
-
-    /// An empty accumulator: one for each worker.
-    #[must_use]
-    pub fn accumulator(&self) -> Accumulator {
-        Accumulator {}
-    }
+/// Functions whose sum over series equals the function over the series' entries together.
+fn sums_like(op: RangeOp) -> bool {
+    matches!(
+        op,
+        RangeOp::CountOverTime
+            | RangeOp::Rate
+            | RangeOp::BytesOverTime
+            | RangeOp::BytesRate
+            | RangeOp::SumOverTime
+    )
 }
 
-/// What one worker has seen of one leaf.
-pub struct Accumulator {}
-
-impl Accumulator {
-    /// Says which stream the following entries belong to.
-    pub fn set_stream(&mut self, _labels: &Labels) {}
-
-    /// Takes one entry. `head_passed`: the caller already applied [`Leaf::head_filters`].
-    ///
-    /// # Errors
-    /// Series or memory limit; a sample with `__error__`.
-    pub fn add(&mut self, _entry: &EntryRef<'_>, _head_passed: bool) -> Result<(), EvalError> {
-        Ok(())
-    }
-
-    /// Takes entries of which only the timestamps matter ([`Leaf::rows_only`]); ascending, ns.
-    ///
-    /// # Errors
-    /// As [`Accumulator::add`].
-    pub fn add_rows(&mut self, _ascending_ts: &[i64]) -> Result<(), EvalError> {
-        Ok(())
-    }
-
-    /// Takes entries of which only timestamps and line lengths (bytes) matter ([`Leaf::lengths_only`]).
-    ///
-    /// # Errors
-    /// As [`Accumulator::add`].
-    pub fn add_lengths(&mut self, _ascending_ts: &[i64], _lengths: &[u32]) -> Result<(), EvalError> {
-        Ok(())
-    }
-
-    /// Takes over what another worker's accumulator of the same leaf has.
-    ///
-    /// # Errors
-    /// As [`Accumulator::add`].
-    pub fn merge(&mut self, _other: Accumulator) -> Result<(), EvalError> {
-        Ok(())
-    }
-
-    /// Approximate heap use.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        0
+/// Whether the answer keeps the order of values.
+fn sorts(expr: &MetricExpr) -> bool {
+    match expr {
+        MetricExpr::Literal(_) | MetricExpr::Vector(_) | MetricExpr::Range(_) => false,
+        MetricExpr::Aggregate(aggregation) => {
+            matches!(aggregation.op, VectorOp::Sort | VectorOp::SortDesc) || sorts(&aggregation.expr)
+        }
+        MetricExpr::LabelReplace(replace) => sorts(&replace.expr),
+        MetricExpr::Binary(binary) => sorts(&binary.left) || sorts(&binary.right),
     }
 }
 

@@ -1,8 +1,27 @@
 //! Pipelines: compiled stages that keep, drop and shape entries one at a time. Knows no storage and no windows.
 
+mod format;
+mod ip;
+mod json;
+mod json_path;
+mod label_filter;
+mod line_filter;
+mod logfmt;
+mod pattern;
+mod run;
+pub(crate) mod scratch;
+mod stage;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
-use crate::Labels;
+pub(crate) use label_filter::Condition;
+pub use line_filter::LineFilter;
+pub use run::{Processed, Runner};
+use scratch::{Hints, Names};
+use stage::Step;
+
 use crate::error::ParseError;
 use crate::syntax::ast::Stage;
 
@@ -29,6 +48,9 @@ pub enum MetadataNeeds {
 /// Compiled stages.
 pub struct Pipeline {
     head: Vec<LineFilter>,
+    steps: Vec<Step>,
+    pub(crate) names: Names,
+    pub(crate) hints: Hints,
 }
 
 impl Pipeline {
@@ -36,11 +58,37 @@ impl Pipeline {
     ///
     /// # Errors
     /// A regular expression, template, pattern or address that is not valid; the error names the stage.
-    pub fn new(_stages: &[Stage]) -> Result<Self, ParseError> {
-        Ok(Self { head: Vec::new() })
+    pub fn new(stages: &[Stage]) -> Result<Self, ParseError> {
+        Self::with_names(stages, Names::new())
     }
 
-    /// Line filters that stand before anything that changes the line; storage may apply them to raw text first.
+    /// As [`Pipeline::new`]; `names` become the first ids.
+    pub(crate) fn with_names(stages: &[Stage], mut names: Names) -> Result<Self, ParseError> {
+        let mut head = Vec::new();
+        let mut steps = Vec::new();
+        let mut raw_line = true;
+        for stage in stages {
+            let step = Step::new(stage, &mut names)?;
+            raw_line &= !step.changes_line();
+            match step {
+                // Filters read the line alone, so those on the raw line may run before everything else.
+                Step::Filter(filter) if raw_line => {
+                    if !filter.is_trivial() {
+                        head.push(filter);
+                    }
+                }
+                step => steps.push(step),
+            }
+        }
+        Ok(Self {
+            head,
+            steps,
+            names,
+            hints: Hints::default(),
+        })
+    }
+
+    /// Line filters on the line as it was stored; storage may apply them to raw text first.
     #[must_use]
     pub fn head_filters(&self) -> &[LineFilter] {
         &self.head
@@ -49,7 +97,7 @@ impl Pipeline {
     /// Whether any stage looks at the line beyond returning it.
     #[must_use]
     pub fn needs_line(&self) -> bool {
-        true
+        !self.head.is_empty() || self.steps.iter().any(Step::reads_line)
     }
 
     /// Which structured metadata can change the answer. Log queries return all of it.
@@ -61,106 +109,25 @@ impl Pipeline {
     /// A runner with its own scratch space: one for each thread.
     #[must_use]
     pub fn runner(self: &Arc<Self>) -> Runner {
-        Runner {
-            pipeline: Arc::clone(self),
-            stream: Labels::empty(),
-        }
+        Runner::new(Arc::clone(self))
+    }
+
+    pub(crate) fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// Whether no stage is left beside head filters.
+    pub(crate) fn only_filters(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// Whether some stage may read any label (templates do).
+    pub(crate) fn reads_all_labels(&self) -> bool {
+        self.steps.iter().any(Step::reads_all_labels)
     }
 }
 
-/// Runs a pipeline over entries, one stream after the other.
-pub struct Runner {
-    pipeline: Arc<Pipeline>,
-    stream: Labels,
-}
-
-impl Runner {
-    /// Says which stream the following entries belong to.
-    pub fn set_stream(&mut self, labels: &Labels) {
-        self.stream = labels.clone();
-    }
-
-    /// Runs the stages on one entry; `None`: the entry is dropped.
-    ///
-    /// `head_passed`: the caller already applied [`Pipeline::head_filters`] to the line.
-    pub fn process<'r>(&'r mut self, entry: &EntryRef<'r>, head_passed: bool) -> Option<Processed<'r>> {
-        let _ = (&self.pipeline, head_passed);
-        Some(Processed {
-            entry: *entry,
-            stream: &self.stream,
-        })
-    }
-}
-
-/// What a pipeline made of an entry.
-pub struct Processed<'r> {
-    entry: EntryRef<'r>,
-    stream: &'r Labels,
-}
-
-impl<'r> Processed<'r> {
-    /// ns since the epoch.
-    #[must_use]
-    pub fn ts(&self) -> i64 {
-        self.entry.ts
-    }
-
-    /// The line after all stages.
-    #[must_use]
-    pub fn line(&self) -> &'r str {
-        self.entry.line
-    }
-
-    /// What is left of the stream's labels, ascending by name.
-    pub fn stream(&self) -> impl Iterator<Item = (&'r str, &'r str)> + '_ {
-        self.stream.iter()
-    }
-
-    /// Structured metadata, ascending by name.
-    pub fn metadata(&self) -> impl Iterator<Item = (&'r str, &'r str)> + '_ {
-        self.entry.metadata.iter().copied()
-    }
-
-    /// Labels that stages made, with `__error__` and `__error_details__`, ascending by name.
-    pub fn parsed(&self) -> impl Iterator<Item = (&'r str, &'r str)> + '_ {
-        std::iter::empty()
-    }
-
-    /// All labels together: parsed before metadata before stream.
-    #[must_use]
-    pub fn merged(&self) -> Labels {
-        Labels::from_pairs(self.stream().chain(self.metadata()).chain(self.parsed()))
-    }
-}
-
-/// A compiled line filter.
-#[derive(Clone, Debug)]
-pub struct LineFilter {
-    literal: Option<String>,
-}
-
-impl LineFilter {
-    /// Whether the line passes.
-    #[must_use]
-    pub fn matches(&self, line: &str) -> bool {
-        self.literal
-            .as_deref()
-            .is_none_or(|literal| line.contains(literal))
-    }
-
-    /// A text that every line that passes contains, upper and lower case told apart.
-    #[must_use]
-    pub fn required_literal(&self) -> Option<&str> {
-        self.literal.as_deref()
-    }
-
-    /// Whether the filter is exactly: the line contains [`LineFilter::required_literal`].
-    #[must_use]
-    pub fn is_exactly_contains(&self) -> bool {
-        self.literal.is_some()
-    }
-}
-
+/// Whether the expression of `| regexp` can be used.
 pub(crate) fn check_regexp_stage(pattern: &str) -> Result<(), String> {
     let regex = crate::re2::unanchored(pattern).map_err(|error| error.message().to_owned())?;
     if regex.names.iter().flatten().next().is_none() {
@@ -169,6 +136,7 @@ pub(crate) fn check_regexp_stage(pattern: &str) -> Result<(), String> {
     Ok(())
 }
 
-pub(crate) fn check_pattern_stage(_pattern: &str) -> Result<(), String> {
-    Ok(())
+/// Whether the pattern of `| pattern` can be used.
+pub(crate) fn check_pattern_stage(text: &str) -> Result<(), String> {
+    pattern::ParserPattern::new(text).map(drop)
 }

@@ -1,0 +1,193 @@
+//! Label filters.
+
+use super::ip::IpMatcher;
+use super::scratch::{ERROR, ERROR_DETAILS, NameId, Names, Scratch};
+use crate::MatchOp;
+use crate::error::ParseError;
+use crate::re2;
+use crate::syntax::ast::{CompareOp, LabelFilter};
+use crate::units;
+
+/// A compiled label filter.
+#[derive(Clone, Debug)]
+pub(crate) enum Condition {
+    Always,
+    Equal {
+        name: NameId,
+        value: Box<str>,
+        negated: bool,
+    },
+    Regex {
+        name: NameId,
+        regex: re2::AnchoredRegex,
+        negated: bool,
+    },
+    Number {
+        name: NameId,
+        op: CompareOp,
+        value: f64,
+    },
+    Duration {
+        name: NameId,
+        op: CompareOp,
+        nanos: i64,
+    },
+    Bytes {
+        name: NameId,
+        op: CompareOp,
+        bytes: u64,
+    },
+    Ip {
+        name: NameId,
+        matcher: IpMatcher,
+        negated: bool,
+    },
+    All(Vec<Condition>),
+    Any(Vec<Condition>),
+}
+
+impl Condition {
+    pub(crate) fn new(filter: &LabelFilter, names: &mut Names) -> Result<Self, ParseError> {
+        Ok(match filter {
+            LabelFilter::Text(matcher) => {
+                let name = names.intern(matcher.name());
+                let negated = matches!(matcher.op(), MatchOp::NotEqual | MatchOp::NotRegex);
+                match matcher.op() {
+                    MatchOp::Equal | MatchOp::NotEqual => Self::Equal {
+                        name,
+                        value: matcher.value().into(),
+                        negated,
+                    },
+                    MatchOp::Regex if matcher.value() == ".*" => Self::Always,
+                    MatchOp::Regex | MatchOp::NotRegex => Self::Regex {
+                        name,
+                        regex: re2::anchored(matcher.value())?,
+                        negated,
+                    },
+                }
+            }
+            LabelFilter::Number { name, op, value } => Self::Number {
+                name: names.intern(name),
+                op: *op,
+                value: *value,
+            },
+            LabelFilter::Duration { name, op, nanos } => Self::Duration {
+                name: names.intern(name),
+                op: *op,
+                nanos: *nanos,
+            },
+            LabelFilter::Bytes { name, op, bytes, .. } => Self::Bytes {
+                name: names.intern(name),
+                op: *op,
+                bytes: *bytes,
+            },
+            LabelFilter::Ip { name, equal, pattern } => {
+                let matcher = IpMatcher::new(pattern)
+                    .map_err(|cause| ParseError::in_stage(format!("| {filter}"), cause))?;
+                Self::Ip {
+                    name: names.intern(name),
+                    matcher,
+                    negated: !equal,
+                }
+            }
+            LabelFilter::And(left, right) => {
+                Self::All(vec![Self::new(left, names)?, Self::new(right, names)?])
+            }
+            LabelFilter::Or(..) => {
+                let mut terms = Vec::new();
+                alternatives(filter, names, &mut terms)?;
+                Self::Any(terms)
+            }
+        })
+    }
+
+    /// Whether the entry passes; a value that cannot be compared sets `__error__` and passes.
+    pub(crate) fn passes(&self, scratch: &mut Scratch, metadata: &[(&str, &str)]) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Equal { name, value, negated } => (text(*name, scratch, metadata) == &**value) != *negated,
+            Self::Regex { name, regex, negated } => {
+                regex.is_match(text(*name, scratch, metadata)) != *negated
+            }
+            Self::Number { name, op, value } => {
+                compare(*name, *op, value, scratch, metadata, units::parse_go_float)
+            }
+            Self::Duration { name, op, nanos } => {
+                compare(*name, *op, nanos, scratch, metadata, units::parse_go_duration)
+            }
+            Self::Bytes { name, op, bytes } => {
+                compare(*name, *op, bytes, scratch, metadata, units::parse_bytes)
+            }
+            Self::Ip {
+                name,
+                matcher,
+                negated,
+            } => {
+                if scratch.error().is_some() {
+                    return true;
+                }
+                scratch
+                    .get(*name, metadata)
+                    .is_some_and(|value| matcher.is_in(value) != *negated)
+            }
+            Self::All(terms) => {
+                let mut all = true;
+                for term in terms {
+                    // Each term runs: one may set an error that a later one looks at.
+                    all &= term.passes(scratch, metadata);
+                }
+                all
+            }
+            Self::Any(terms) => terms.iter().any(|term| term.passes(scratch, metadata)),
+        }
+    }
+}
+
+/// The sides of nested `or`s, in order.
+fn alternatives(
+    filter: &LabelFilter,
+    names: &mut Names,
+    terms: &mut Vec<Condition>,
+) -> Result<(), ParseError> {
+    let mut pending = vec![filter];
+    while let Some(next) = pending.pop() {
+        if let LabelFilter::Or(left, right) = next {
+            pending.push(right);
+            pending.push(left);
+        } else {
+            terms.push(Condition::new(next, names)?);
+        }
+    }
+    Ok(())
+}
+
+fn text<'a>(name: NameId, scratch: &'a Scratch, metadata: &[(&'a str, &'a str)]) -> &'a str {
+    match name {
+        ERROR => scratch.error().unwrap_or(""),
+        ERROR_DETAILS => scratch.error_details().unwrap_or(""),
+        _ => scratch.get(name, metadata).unwrap_or(""),
+    }
+}
+
+fn compare<T: PartialOrd>(
+    name: NameId,
+    op: CompareOp,
+    literal: &T,
+    scratch: &mut Scratch,
+    metadata: &[(&str, &str)],
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> bool {
+    if scratch.error().is_some() {
+        return true;
+    }
+    let Some(value) = scratch.get(name, metadata) else {
+        return false;
+    };
+    match parse(value) {
+        Ok(value) => op.holds(&value, literal),
+        Err(cause) => {
+            scratch.set_error("LabelFilterErr", &cause);
+            true
+        }
+    }
+}

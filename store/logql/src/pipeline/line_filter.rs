@@ -1,0 +1,157 @@
+//! Line filters: literals, regular expressions, patterns and addresses.
+
+use memchr::memmem::Finder;
+
+use super::ip::IpMatcher;
+use super::pattern::LinePattern;
+use crate::error::ParseError;
+use crate::re2::{self, Unanchored};
+use crate::syntax::ast::{LineFilterExpr, LineFilterOp, LineFilterValue};
+
+/// A compiled line filter.
+#[derive(Clone, Debug)]
+pub struct LineFilter {
+    alternatives: Vec<Test>,
+    negative: bool,
+    required: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+enum Test {
+    Always,
+    Contains(Box<Finder<'static>>),
+    Regex {
+        regex: regex::Regex,
+        prefilter: Option<Box<Finder<'static>>>,
+    },
+    Pattern(LinePattern),
+    Ip(IpMatcher),
+}
+
+impl Test {
+    fn matches(&self, line: &str) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Contains(finder) => finder.find(line.as_bytes()).is_some(),
+            Self::Regex { regex, prefilter } => {
+                prefilter
+                    .as_ref()
+                    .is_none_or(|finder| finder.find(line.as_bytes()).is_some())
+                    && regex.is_match(line)
+            }
+            Self::Pattern(pattern) => pattern.matches(line),
+            Self::Ip(matcher) => matcher.is_in(line),
+        }
+    }
+}
+
+impl LineFilter {
+    /// Compiles a filter.
+    ///
+    /// # Errors
+    /// A regular expression, pattern or address that is not valid; the text names the filter.
+    pub(crate) fn new(expr: &LineFilterExpr) -> Result<Self, ParseError> {
+        let mut alternatives = Vec::with_capacity(expr.values.len());
+        let mut literal = None;
+        for value in &expr.values {
+            let (test, required) =
+                compile(expr.op, value).map_err(|cause| ParseError::in_stage(expr, cause))?;
+            literal = required;
+            alternatives.push(test);
+        }
+        let negative = expr.op.is_negative();
+        let required = literal.filter(|_| !negative && alternatives.len() == 1);
+        Ok(Self {
+            alternatives,
+            negative,
+            required,
+        })
+    }
+
+    /// Whether the line passes.
+    #[must_use]
+    pub fn matches(&self, line: &str) -> bool {
+        self.alternatives.iter().any(|test| test.matches(line)) != self.negative
+    }
+
+    /// A text that every line that passes contains, upper and lower case told apart.
+    #[must_use]
+    pub fn required_literal(&self) -> Option<&str> {
+        self.required.as_deref()
+    }
+
+    /// Whether the filter is exactly: the line contains [`LineFilter::required_literal`].
+    #[must_use]
+    pub fn is_exactly_contains(&self) -> bool {
+        self.required.is_some() && matches!(self.alternatives.as_slice(), [Test::Contains(_)])
+    }
+
+    /// A text that no line that passes contains: the filter is exactly `!= "text"`.
+    #[must_use]
+    pub fn excluded_literal(&self) -> Option<&str> {
+        match self.alternatives.as_slice() {
+            [Test::Contains(finder)] if self.negative => std::str::from_utf8(finder.needle()).ok(),
+            _ => None,
+        }
+    }
+
+    /// Whether every line passes.
+    pub(crate) fn is_trivial(&self) -> bool {
+        !self.negative && self.alternatives.iter().any(|test| matches!(test, Test::Always))
+    }
+}
+
+/// The test and, where known, a text in every line that meets it.
+fn compile(op: LineFilterOp, value: &LineFilterValue) -> Result<(Test, Option<String>), String> {
+    let text = match value {
+        LineFilterValue::Ip(pattern) => {
+            if !matches!(op, LineFilterOp::Contains | LineFilterOp::NotContains) {
+                return Err("ip: invalid operation".to_owned());
+            }
+            return Ok((Test::Ip(IpMatcher::new(pattern)?), None));
+        }
+        LineFilterValue::Text(text) => text,
+    };
+    match op {
+        LineFilterOp::Contains | LineFilterOp::NotContains => Ok(contains(text)),
+        LineFilterOp::Regex | LineFilterOp::NotRegex => {
+            let Unanchored {
+                regex,
+                required,
+                is_contains,
+                always,
+                ..
+            } = re2::unanchored(text).map_err(|error| error.message().to_owned())?;
+            if always {
+                return Ok((Test::Always, None));
+            }
+            match required {
+                Some(literal) if is_contains => Ok(contains(&literal)),
+                required => {
+                    // The crate has a prefilter of its own where the literal is a prefix; a short one gains nothing.
+                    let prefilter = required
+                        .as_deref()
+                        .filter(|literal| literal.len() >= 3)
+                        .map(finder);
+                    Ok((Test::Regex { regex, prefilter }, required))
+                }
+            }
+        }
+        LineFilterOp::Pattern | LineFilterOp::NotPattern => {
+            let pattern = LinePattern::new(text)?;
+            let required = pattern.longest_literal().map(str::to_owned);
+            Ok((Test::Pattern(pattern), required))
+        }
+    }
+}
+
+fn contains(text: &str) -> (Test, Option<String>) {
+    if text.is_empty() {
+        return (Test::Always, None);
+    }
+    (Test::Contains(finder(text)), Some(text.to_owned()))
+}
+
+fn finder(text: &str) -> Box<Finder<'static>> {
+    Box::new(Finder::new(text.as_bytes()).into_owned())
+}

@@ -1,0 +1,248 @@
+//! The `logfmt` parser: `key=value key="quoted value" bare`.
+
+use super::json::push_sanitized;
+use super::scratch::{NameId, Scratch};
+
+/// Walks the pairs of a line.
+pub(crate) struct Decoder<'a> {
+    line: &'a str,
+    at: usize,
+}
+
+/// A fault and its position.
+pub(crate) struct Fault {
+    at: usize,
+    cause: String,
+}
+
+impl Fault {
+    fn text(&self) -> String {
+        format!("logfmt syntax error at pos {} : {}", self.at + 1, self.cause)
+    }
+}
+
+/// A value as it stands in the line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Raw<'a> {
+    Plain(&'a str),
+    /// Quotes taken off, escapes in place.
+    Escaped(&'a str),
+}
+
+impl<'a> Decoder<'a> {
+    pub(crate) fn new(line: &'a str) -> Self {
+        Self { line, at: 0 }
+    }
+
+    fn find(&self, from: usize, stop: impl Fn(u8) -> bool) -> usize {
+        let bytes = self.line.as_bytes();
+        bytes
+            .get(from..)
+            .and_then(|rest| rest.iter().position(|b| stop(*b)))
+            .map_or(bytes.len(), |skip| from + skip)
+    }
+
+    fn slice(&self, from: usize, to: usize) -> &'a str {
+        self.line.get(from..to).unwrap_or("")
+    }
+
+    fn unexpected(&self, byte: u8) -> Fault {
+        Fault {
+            at: self.at,
+            cause: format!("unexpected '{}'", char::from(byte)),
+        }
+    }
+
+    /// The next pair; after a fault the rest of the word is skipped.
+    pub(crate) fn next_pair(&mut self) -> Option<Result<(&'a str, Raw<'a>), Fault>> {
+        self.at = self.find(self.at, |b| b > b' ');
+        if self.at >= self.line.len() {
+            return None;
+        }
+        let pair = self.pair();
+        if pair.is_err() {
+            self.at = self.find(self.at, |b| b <= b' ');
+        }
+        Some(pair)
+    }
+
+    fn pair(&mut self) -> Result<(&'a str, Raw<'a>), Fault> {
+        let bytes = self.line.as_bytes();
+        let start = self.at;
+        self.at = self.find(start, |b| b == b'=' || b == b'"' || b <= b' ');
+        let key = self.slice(start, self.at);
+        match bytes.get(self.at) {
+            Some(b'=') if !key.is_empty() => {}
+            Some(byte @ (b'=' | b'"')) => return Err(self.unexpected(*byte)),
+            _ => return Ok((key, Raw::Plain(""))),
+        }
+        self.at += 1;
+        match bytes.get(self.at) {
+            Some(b'"') => self.quoted().map(|value| (key, value)),
+            _ => {
+                let start = self.at;
+                self.at = self.find(start, |b| b == b'=' || b == b'"' || b <= b' ');
+                match bytes.get(self.at) {
+                    Some(byte @ (b'=' | b'"')) => Err(self.unexpected(*byte)),
+                    _ => Ok((key, Raw::Plain(self.slice(start, self.at)))),
+                }
+            }
+        }
+    }
+
+    fn quoted(&mut self) -> Result<Raw<'a>, Fault> {
+        let bytes = self.line.as_bytes();
+        let start = self.at + 1;
+        let mut at = start;
+        let mut has_escapes = false;
+        loop {
+            let hit = bytes
+                .get(at..)
+                .and_then(|rest| memchr::memchr2(b'"', b'\\', rest));
+            let Some(hit) = hit else {
+                self.at = bytes.len();
+                return Err(Fault {
+                    at: self.at,
+                    cause: "unterminated quoted value".to_owned(),
+                });
+            };
+            at += hit;
+            if bytes.get(at) == Some(&b'"') {
+                break;
+            }
+            has_escapes = true;
+            at += 2;
+        }
+        self.at = at + 1;
+        let inner = self.slice(start, at);
+        if !has_escapes {
+            return Ok(Raw::Plain(inner));
+        }
+        if valid_escapes(inner) {
+            return Ok(Raw::Escaped(inner));
+        }
+        Err(Fault {
+            at: self.at,
+            cause: "invalid quoted value".to_owned(),
+        })
+    }
+}
+
+/// Whether every escape is one of JSON's or `\'`, and no control character is bare.
+fn valid_escapes(inner: &str) -> bool {
+    let mut bytes = inner.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte < b' ' {
+            return false;
+        }
+        if byte != b'\\' {
+            continue;
+        }
+        match bytes.next() {
+            Some(b'"' | b'\\' | b'/' | b'\'' | b'b' | b'f' | b'n' | b'r' | b't') => {}
+            Some(b'u') => {
+                let digits = (0..4).all(|_| bytes.next().is_some_and(|b| b.is_ascii_hexdigit()));
+                if !digits {
+                    return false;
+                }
+            }
+            _ => return false,
+        }
+    }
+    true
+}
+
+/// Settings of one `logfmt` stage.
+#[derive(Clone, Debug)]
+pub(crate) struct LogfmtStage {
+    pub(crate) strict: bool,
+    pub(crate) keep_empty: bool,
+    /// Labels and the sanitised keys they take their value from.
+    pub(crate) params: Vec<(NameId, String)>,
+}
+
+/// Buffers of a runner.
+#[derive(Default)]
+pub(crate) struct LogfmtBuffers {
+    key: String,
+    value: String,
+}
+
+/// The value without escapes; what is not a character becomes a blank.
+fn value_text<'v>(buffer: &'v mut String, raw: Raw<'v>) -> &'v str {
+    buffer.clear();
+    match raw {
+        Raw::Plain(text) if !text.contains('\u{fffd}') => return text,
+        Raw::Plain(text) => buffer.push_str(&text.replace('\u{fffd}', " ")),
+        Raw::Escaped(text) => super::json::unescape(&text.replace("\\'", "'"), buffer),
+    }
+    buffer
+}
+
+impl LogfmtStage {
+    /// Sets labels, and `__error__` at a fault when strict.
+    pub(crate) fn run(
+        &self,
+        line: &str,
+        buffers: &mut LogfmtBuffers,
+        metadata: &[(&str, &str)],
+        scratch: &mut Scratch,
+    ) {
+        if scratch.hints.no_labels {
+            return;
+        }
+        let mut decoder = Decoder::new(line);
+        while let Some(pair) = decoder.next_pair() {
+            let (key, raw) = match pair {
+                Ok(pair) => pair,
+                Err(fault) if self.strict => {
+                    scratch.set_error("LogfmtParserErr", &fault.text());
+                    break;
+                }
+                Err(_) => continue,
+            };
+            if raw == Raw::Plain("") && !self.keep_empty && self.params.is_empty() {
+                continue;
+            }
+            buffers.key.clear();
+            push_sanitized(key, true, &mut buffers.key);
+            if buffers.key.is_empty() {
+                continue;
+            }
+            if self.take(raw, buffers, scratch) {
+                break;
+            }
+        }
+        self.fill_missing(metadata, scratch);
+    }
+
+    /// Stores the pair whose key lies in the buffers; true when nothing more is needed.
+    fn take(&self, raw: Raw<'_>, buffers: &mut LogfmtBuffers, scratch: &mut Scratch) -> bool {
+        if self.params.is_empty() {
+            let name = scratch.names.intern(&buffers.key);
+            let target = scratch.target(name);
+            return scratch.wants(target) && scratch.extract(target, value_text(&mut buffers.value, raw));
+        }
+        if raw == Raw::Plain("") && !self.keep_empty {
+            return false;
+        }
+        let mut done = false;
+        for (name, key) in &self.params {
+            if *key == buffers.key {
+                let target = scratch.target(*name);
+                if scratch.wants(target) {
+                    done |= scratch.extract(target, value_text(&mut buffers.value, raw));
+                }
+            }
+        }
+        done
+    }
+
+    fn fill_missing(&self, metadata: &[(&str, &str)], scratch: &mut Scratch) {
+        for (name, _) in &self.params {
+            if scratch.get(*name, metadata).is_none() {
+                scratch.set(*name, "");
+            }
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! Running a pipeline over entries.
+
+use std::sync::Arc;
+
+use super::json::{self, JsonParser};
+use super::logfmt::LogfmtBuffers;
+use super::pattern::ParserPattern;
+use super::scratch::{ERROR, ERROR_DETAILS, NameId, PRESERVE_ERROR, Scratch};
+use super::stage::{Choice, Step};
+use super::{EntryRef, Pipeline, format};
+use crate::Labels;
+
+/// Runs a pipeline over entries, one stream after the other.
+pub struct Runner {
+    pipeline: Arc<Pipeline>,
+    pub(crate) scratch: Scratch,
+    buffers: Buffers,
+}
+
+/// Scratch texts of the stages.
+#[derive(Default)]
+struct Buffers {
+    /// The line once a stage changed it.
+    line: String,
+    next_line: String,
+    text: String,
+    json: JsonParser,
+    logfmt: LogfmtBuffers,
+    captures: Option<regex::CaptureLocations>,
+}
+
+impl Runner {
+    pub(crate) fn new(pipeline: Arc<Pipeline>) -> Self {
+        let scratch = Scratch::new(&pipeline.names, pipeline.hints.clone());
+        Self {
+            pipeline,
+            scratch,
+            buffers: Buffers::default(),
+        }
+    }
+
+    /// Says which stream the following entries belong to.
+    pub fn set_stream(&mut self, labels: &Labels) {
+        self.scratch.set_stream(labels);
+    }
+
+    /// Runs the stages on one entry; `None`: the entry is dropped.
+    ///
+    /// `head_passed`: the caller already applied [`Pipeline::head_filters`] to the line.
+    pub fn process<'r>(&'r mut self, entry: &EntryRef<'r>, head_passed: bool) -> Option<Processed<'r>> {
+        let entry = *entry;
+        if !head_passed
+            && !self
+                .pipeline
+                .head_filters()
+                .iter()
+                .all(|filter| filter.matches(entry.line))
+        {
+            return None;
+        }
+        self.scratch.begin(entry.metadata);
+        let mut changed = false;
+        for step in self.pipeline.steps() {
+            if !run_step(step, &entry, &mut changed, &mut self.scratch, &mut self.buffers) {
+                return None;
+            }
+        }
+        let line = if changed {
+            self.buffers.line.as_str()
+        } else {
+            entry.line
+        };
+        Some(Processed {
+            ts: entry.ts,
+            line,
+            metadata: entry.metadata,
+            scratch: &self.scratch,
+        })
+    }
+}
+
+/// Runs one stage; false drops the entry.
+fn run_step(
+    step: &Step,
+    entry: &EntryRef<'_>,
+    changed: &mut bool,
+    scratch: &mut Scratch,
+    buffers: &mut Buffers,
+) -> bool {
+    let metadata = entry.metadata;
+    let line = if *changed {
+        buffers.line.as_str()
+    } else {
+        entry.line
+    };
+    match step {
+        Step::Filter(filter) => return filter.matches(line),
+        Step::Condition(condition) => return condition.passes(scratch, metadata),
+        Step::Json => buffers.json.run(line, scratch),
+        Step::JsonPaths(params) => json::run_paths(params, line, &mut buffers.text, metadata, scratch),
+        Step::Logfmt(stage) => stage.run(line, &mut buffers.logfmt, metadata, scratch),
+        Step::Regexp {
+            regex,
+            required,
+            groups,
+        } => {
+            let misses = required
+                .as_ref()
+                .is_some_and(|literal| !line.contains(literal.as_str()));
+            if !misses {
+                regexp(regex, groups, line, &mut buffers.captures, scratch);
+            }
+        }
+        Step::Pattern { pattern, names } => captures(pattern, names, line, scratch),
+        Step::Unpack => {
+            if json::unpack(line, &mut buffers.text, &mut buffers.next_line, scratch) {
+                std::mem::swap(&mut buffers.line, &mut buffers.next_line);
+                *changed = true;
+            }
+        }
+        Step::LineFormat(stage) => {
+            if stage.run(line, entry.ts, metadata, scratch, &mut buffers.next_line) {
+                std::mem::swap(&mut buffers.line, &mut buffers.next_line);
+                *changed = true;
+            }
+        }
+        Step::LabelFormat(stage) => stage.run(line, entry.ts, metadata, scratch),
+        Step::Decolorize => {
+            if format::decolorize(line, &mut buffers.next_line) {
+                std::mem::swap(&mut buffers.line, &mut buffers.next_line);
+                *changed = true;
+            }
+        }
+        Step::Drop(choices) => drop_labels(choices, metadata, scratch),
+        Step::Keep(choices) => keep_labels(choices, metadata, scratch),
+    }
+    true
+}
+
+fn regexp(
+    regex: &regex::Regex,
+    groups: &[(usize, NameId)],
+    line: &str,
+    locations: &mut Option<regex::CaptureLocations>,
+    scratch: &mut Scratch,
+) {
+    if scratch.hints.no_labels {
+        return;
+    }
+    // Locations of another regex have another number of groups.
+    if locations
+        .as_ref()
+        .is_none_or(|found| found.len() != regex.captures_len())
+    {
+        *locations = Some(regex.capture_locations());
+    }
+    let Some(found) = locations.as_mut() else { return };
+    if regex.captures_read(found, line).is_none() {
+        return;
+    }
+    for (group, name) in groups {
+        let value = found
+            .get(*group)
+            .and_then(|(start, end)| line.get(start..end))
+            .unwrap_or("");
+        let target = scratch.target(*name);
+        if scratch.wants(target) && scratch.extract(target, value) {
+            return;
+        }
+    }
+}
+
+fn captures(pattern: &ParserPattern, names: &[NameId], line: &str, scratch: &mut Scratch) {
+    if scratch.hints.no_labels {
+        return;
+    }
+    let mut names = names.iter();
+    pattern.captures(line, |value| {
+        let Some(name) = names.next() else { return true };
+        let target = scratch.target(*name);
+        scratch.wants(target) && scratch.extract(target, value)
+    });
+}
+
+fn drop_labels(choices: &[Choice], metadata: &[(&str, &str)], scratch: &mut Scratch) {
+    for choice in choices {
+        let drops = choice.matcher.as_ref().is_none_or(|matcher| {
+            matcher.matches(match choice.name {
+                ERROR => scratch.error().unwrap_or(""),
+                ERROR_DETAILS => scratch.error_details().unwrap_or(""),
+                name => scratch.get(name, metadata).unwrap_or(""),
+            })
+        });
+        match choice.name {
+            _ if !drops => {}
+            ERROR => scratch.clear_error(),
+            ERROR_DETAILS => scratch.clear_error_details(),
+            name => scratch.remove(name),
+        }
+    }
+}
+
+fn keep_labels(choices: &[Choice], metadata: &[(&str, &str)], scratch: &mut Scratch) {
+    let kept = |name: NameId| {
+        matches!(name, ERROR | ERROR_DETAILS | PRESERVE_ERROR)
+            || choices.iter().any(|choice| {
+                choice.name == name
+                    && choice
+                        .matcher
+                        .as_ref()
+                        .is_none_or(|matcher| matcher.matches(scratch.get(name, metadata).unwrap_or("")))
+            })
+    };
+    let dropped: Vec<NameId> = scratch.visible_ids().filter(|name| !kept(*name)).collect();
+    for name in dropped {
+        scratch.remove(name);
+    }
+}
+
+/// What a pipeline made of an entry.
+pub struct Processed<'r> {
+    ts: i64,
+    line: &'r str,
+    metadata: &'r [(&'r str, &'r str)],
+    scratch: &'r Scratch,
+}
+
+impl<'r> Processed<'r> {
+    /// ns since the epoch.
+    #[must_use]
+    pub fn ts(&self) -> i64 {
+        self.ts
+    }
+
+    /// The line after all stages.
+    #[must_use]
+    pub fn line(&self) -> &'r str {
+        self.line
+    }
+
+    /// What is left of the stream's labels, ascending by name.
+    pub fn stream(&self) -> impl Iterator<Item = (&'r str, &'r str)> + use<'r> {
+        self.scratch.visible_stream()
+    }
+
+    /// What is left of the structured metadata, ascending by name.
+    pub fn metadata(&self) -> impl Iterator<Item = (&'r str, &'r str)> + use<'r> {
+        sorted(self.scratch.visible_metadata(self.metadata).collect())
+    }
+
+    /// Labels that stages made, with `__error__` and `__error_details__`, ascending by name. Values may be empty.
+    pub fn parsed(&self) -> impl Iterator<Item = (&'r str, &'r str)> + use<'r> {
+        sorted(self.scratch.visible_parsed().collect())
+    }
+
+    /// Whether the labels are exactly those of the stream.
+    #[must_use]
+    pub fn is_plain_stream(&self) -> bool {
+        self.metadata.is_empty() && self.scratch.is_untouched()
+    }
+
+    /// All labels together: parsed before metadata before stream. Parsed labels may have empty values.
+    #[must_use]
+    pub fn merged(&self) -> Labels {
+        if self.is_plain_stream() {
+            return self.scratch.stream_labels().clone();
+        }
+        let mut pairs: Vec<(Box<str>, Box<str>)> = Vec::new();
+        let own = |(name, value): (&str, &str)| (Box::from(name), Box::from(value));
+        pairs.extend(self.scratch.visible_stream().map(own));
+        pairs.extend(self.scratch.visible_metadata(self.metadata).map(own));
+        pairs.extend(self.scratch.visible_parsed().map(own));
+        pairs.sort_by(|a, b| a.0.cmp(&b.0));
+        Labels::from_sorted(pairs)
+    }
+}
+
+fn sorted<'r>(mut pairs: Vec<(&'r str, &'r str)>) -> impl Iterator<Item = (&'r str, &'r str)> {
+    pairs.sort_unstable();
+    pairs.into_iter()
+}

@@ -1,0 +1,157 @@
+//! Stages, compiled.
+
+use super::format::{LabelFormatStage, LineFormatStage};
+use super::json_path::Path;
+use super::label_filter::Condition;
+use super::line_filter::LineFilter;
+use super::logfmt::LogfmtStage;
+use super::pattern::ParserPattern;
+use super::scratch::{NameId, Names};
+use crate::Matcher;
+use crate::error::ParseError;
+use crate::re2;
+use crate::syntax::ast::{Extraction, LabelChoice, Stage};
+
+/// One compiled stage.
+pub(crate) enum Step {
+    Filter(LineFilter),
+    Json,
+    JsonPaths(Vec<(NameId, Path)>),
+    Logfmt(LogfmtStage),
+    Regexp {
+        regex: regex::Regex,
+        required: Option<String>,
+        groups: Vec<(usize, NameId)>,
+    },
+    Pattern {
+        pattern: ParserPattern,
+        names: Vec<NameId>,
+    },
+    Unpack,
+    Condition(Condition),
+    LineFormat(LineFormatStage),
+    LabelFormat(LabelFormatStage),
+    Decolorize,
+    Drop(Vec<Choice>),
+    Keep(Vec<Choice>),
+}
+
+/// A label named by `drop` or `keep`.
+pub(crate) struct Choice {
+    pub(crate) name: NameId,
+    pub(crate) matcher: Option<Matcher>,
+}
+
+impl Step {
+    pub(crate) fn new(stage: &Stage, names: &mut Names) -> Result<Self, ParseError> {
+        Ok(match stage {
+            Stage::LineFilter(expr) => Self::Filter(LineFilter::new(expr)?),
+            Stage::Json(params) if params.is_empty() => Self::Json,
+            Stage::Json(params) => Self::JsonPaths(json_paths(params, names, stage)?),
+            Stage::Logfmt {
+                strict,
+                keep_empty,
+                params,
+            } => Self::Logfmt(LogfmtStage {
+                strict: *strict,
+                keep_empty: *keep_empty,
+                params: logfmt_keys(params, names, stage)?,
+            }),
+            Stage::Regexp(pattern) => regexp(pattern, names)?,
+            Stage::Pattern(text) => {
+                let pattern = ParserPattern::new(text).map_err(|cause| ParseError::in_stage(stage, cause))?;
+                let names = pattern.names().map(|name| names.intern(name)).collect();
+                Self::Pattern { pattern, names }
+            }
+            Stage::Unpack => Self::Unpack,
+            Stage::LabelFilter(filter) => Self::Condition(Condition::new(filter, names)?),
+            Stage::LineFormat(template) => Self::LineFormat(
+                LineFormatStage::new(template).map_err(|cause| ParseError::in_stage(stage, cause))?,
+            ),
+            Stage::LabelFormat(formats) => Self::LabelFormat(
+                LabelFormatStage::new(formats, names).map_err(|cause| ParseError::in_stage(stage, cause))?,
+            ),
+            Stage::Decolorize => Self::Decolorize,
+            Stage::Drop(choices) => Self::Drop(label_choices(choices, names)),
+            Stage::Keep(choices) => Self::Keep(label_choices(choices, names)),
+        })
+    }
+
+    /// Whether later line filters see another line than the stored one.
+    pub(crate) fn changes_line(&self) -> bool {
+        matches!(self, Self::LineFormat(_) | Self::Unpack | Self::Decolorize)
+    }
+
+    /// Whether the stage looks at the line.
+    pub(crate) fn reads_line(&self) -> bool {
+        !matches!(self, Self::Condition(_) | Self::Drop(_) | Self::Keep(_))
+    }
+
+    /// Whether the stage may look at any label.
+    pub(crate) fn reads_all_labels(&self) -> bool {
+        matches!(self, Self::LineFormat(_) | Self::LabelFormat(_))
+    }
+}
+
+fn json_paths(
+    params: &[Extraction],
+    names: &mut Names,
+    stage: &Stage,
+) -> Result<Vec<(NameId, Path)>, ParseError> {
+    let mut paths = Vec::with_capacity(params.len());
+    for param in params {
+        let path = Path::new(&param.expression).map_err(|cause| ParseError::in_stage(stage, cause))?;
+        paths.push((names.intern(&param.name), path));
+    }
+    Ok(paths)
+}
+
+fn logfmt_keys(
+    params: &[Extraction],
+    names: &mut Names,
+    stage: &Stage,
+) -> Result<Vec<(NameId, String)>, ParseError> {
+    let mut keys = Vec::with_capacity(params.len());
+    for param in params {
+        let key = &param.expression;
+        if key.is_empty() || key.contains(|c: char| c <= ' ' || c == '=' || c == '"') {
+            let found = if key.is_empty() {
+                "$end, expecting KEY"
+            } else {
+                "KEY"
+            };
+            let cause = format!("cannot parse expression [{key}]: syntax error: unexpected {found}");
+            return Err(ParseError::in_stage(stage, cause));
+        }
+        keys.push((names.intern(&param.name), key.clone()));
+    }
+    Ok(keys)
+}
+
+fn regexp(pattern: &str, names: &mut Names) -> Result<Step, ParseError> {
+    let regex = re2::unanchored(pattern)?;
+    let groups = regex.names.iter().enumerate();
+    let groups = groups
+        .filter_map(|(index, name)| Some((index, names.intern(name.as_deref()?))))
+        .collect();
+    let required = regex.required.filter(|literal| literal.len() >= 3);
+    Ok(Step::Regexp {
+        regex: regex.regex,
+        required,
+        groups,
+    })
+}
+
+fn label_choices(choices: &[LabelChoice], names: &mut Names) -> Vec<Choice> {
+    let choice = |choice: &LabelChoice| match choice {
+        LabelChoice::Name(name) => Choice {
+            name: names.intern(name),
+            matcher: None,
+        },
+        LabelChoice::Matching(matcher) => Choice {
+            name: names.intern(matcher.name()),
+            matcher: Some(matcher.clone()),
+        },
+    };
+    choices.iter().map(choice).collect()
+}
