@@ -56,6 +56,20 @@ pub const TAIL_SESSIONS: &str = "rankline_tail_sessions";
 /// Entries a tail left out, by `reason` (slow_reader).
 pub const TAIL_DROPPED_ENTRIES: &str = "rankline_tail_dropped_entries_total";
 
+/// Merges done, by `level` of the output.
+pub const COMPACTION_MERGES: &str = "rankline_compaction_merges_total";
+/// Object bytes of merges, by `direction` (read, written).
+pub const COMPACTION_BYTES: &str = "rankline_compaction_bytes_total";
+/// Exact duplicates of an entry that merges dropped.
+pub const COMPACTION_DUPLICATES: &str = "rankline_compaction_duplicate_entries_total";
+/// Time of a merge, pauses included.
+pub const COMPACTION_SECONDS: &str = "rankline_compaction_merge_seconds";
+/// Replaced segments deleted.
+pub const COMPACTION_DELETED: &str = "rankline_compaction_deleted_segments_total";
+/// What compaction could not do, by `reason` (unreadable, gone, storage, catalog, merge, stopped). No entry is lost
+/// by any of these; `unreadable` needs a person.
+pub const COMPACTION_FAILURES: &str = "rankline_compaction_failures_total";
+
 /// Makes the recorder of all metrics the process's own and gives the handle that renders them.
 ///
 /// # Errors

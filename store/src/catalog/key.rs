@@ -50,6 +50,12 @@ impl Day {
         usize::try_from(i64::from(other.0) - i64::from(self.0)).unwrap_or(0)
     }
 
+    /// The day a listed folder (as [`day_folder`] names it) stands for; `None` for other folders.
+    #[must_use]
+    pub fn of_folder(folder: &Path) -> Option<Self> {
+        Self::parse(folder.filename()?)
+    }
+
     fn parse(text: &str) -> Option<Self> {
         let date: jiff::civil::Date = text.parse().ok()?;
         let days = date

@@ -185,6 +185,22 @@ impl Catalog {
         Ok(segments)
     }
 
+    /// One segment of a listing, from memory or the store. Live or replaced: the caller knows.
+    ///
+    /// # Errors
+    /// The store failed, or the segment isn't sound.
+    pub async fn open(
+        &self,
+        tenant: &TenantId,
+        key: SegmentKey,
+        bytes: u64,
+    ) -> Result<Arc<Segment>, CatalogError> {
+        match self.segments.get(&key.id) {
+            Some(segment) => Ok(segment),
+            None => self.read(tenant, Known { key, bytes }).await,
+        }
+    }
+
     /// What this replica wrote itself is visible at once.
     pub fn insert(&self, segment: Arc<Segment>) {
         self.listing(&segment.tenant).insert(Known {

@@ -1,0 +1,208 @@
+//! Which segments of a day to merge next. Pure: listings in, groups out; knows no storage.
+
+use std::time::{Duration, SystemTime};
+
+use crate::catalog::{MAX_LEVEL, SegmentKey};
+
+/// A segment object as a listing shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Object {
+    pub(super) key: SegmentKey,
+    /// Size of the object.
+    pub(super) bytes: u64,
+    /// When it was written, by the store's clock.
+    pub(super) modified: SystemTime,
+}
+
+/// Segments to merge into one.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Group {
+    /// Level of the output.
+    pub(super) level: u8,
+    /// At least two, by id ascending.
+    pub(super) inputs: Vec<Object>,
+}
+
+/// When segments of one level are merged, and how far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LevelOptions {
+    /// So many neighbours are merged at once. Fewer keeps the number of segments (so a query's requests) smaller, but
+    /// writes every byte more often.
+    pub min_segments: usize,
+    /// Most inputs of one merge: each holds one decoded block in memory.
+    pub max_segments: usize,
+    /// Object bytes an output should have; segments of at least half of it are not merged any more.
+    pub target_bytes: u64,
+    /// Two neighbours are enough when nothing was written beside them for so long.
+    pub settle: Duration,
+}
+
+/// Whether thresholds count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Urgency {
+    /// What is worth merging by now.
+    Due,
+    /// Whatever can be merged.
+    All,
+}
+
+/// The next group of a day's live segments, lowest level first; `None` when nothing is due.
+///
+/// Inputs are neighbours by id, so that entries of equal time keep their order of arrival.
+pub(super) fn next(
+    live: &[Object],
+    levels: &[LevelOptions; MAX_LEVEL as usize + 1],
+    now: SystemTime,
+    urgency: Urgency,
+) -> Option<Group> {
+    let mut objects = live.to_vec();
+    objects.sort_by_key(|object| object.key.id);
+    (0..).zip(levels).find_map(|(level, options)| {
+        let of_level: Vec<_> = objects
+            .iter()
+            .copied()
+            .filter(|object| object.key.level == level)
+            .collect();
+        let inputs = next_of_level(&of_level, options, now, urgency)?;
+        Some(Group {
+            level: (level + 1).min(MAX_LEVEL),
+            inputs,
+        })
+    })
+}
+
+fn next_of_level(
+    objects: &[Object],
+    options: &LevelOptions,
+    now: SystemTime,
+    urgency: Urgency,
+) -> Option<Vec<Object>> {
+    let due = |group: &[Object]| group.len() > 1 && (urgency == Urgency::All || is_due(group, options, now));
+    let mut group: Vec<Object> = Vec::new();
+    let mut bytes = 0u64;
+    for &object in objects {
+        let full = object.bytes >= options.target_bytes / 2;
+        let over = bytes.saturating_add(object.bytes) > options.target_bytes;
+        if full || over || group.len() >= options.max_segments {
+            if due(&group) {
+                return Some(group);
+            }
+            group.clear();
+            bytes = 0;
+        }
+        if !full {
+            bytes += object.bytes;
+            group.push(object);
+        }
+    }
+    due(&group).then_some(group)
+}
+
+fn is_due(group: &[Object], options: &LevelOptions, now: SystemTime) -> bool {
+    let bytes: u64 = group.iter().map(|object| object.bytes).sum();
+    let newest = group.iter().map(|object| object.modified).max().unwrap_or(now);
+    group.len() >= options.min_segments
+        || bytes >= options.target_bytes / 2
+        || now
+            .duration_since(newest)
+            .is_ok_and(|quiet| quiet >= options.settle)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use ulid::Ulid;
+
+    use super::*;
+    use crate::catalog::Day;
+
+    const LEVEL: LevelOptions = LevelOptions {
+        min_segments: 4,
+        max_segments: 8,
+        target_bytes: 1000,
+        settle: Duration::from_secs(60),
+    };
+
+    fn now() -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000)
+    }
+
+    fn object(level: u8, id: u128, bytes: u64) -> Object {
+        let key = SegmentKey {
+            level,
+            day: Day::of(0),
+            min_ts: 0,
+            max_ts: 1,
+            id: Ulid(id),
+        };
+        Object {
+            key,
+            bytes,
+            modified: now(),
+        }
+    }
+
+    fn ids(group: Option<Group>) -> Vec<u128> {
+        group
+            .map(|group| group.inputs.iter().map(|object| object.key.id.0).collect())
+            .unwrap_or_default()
+    }
+
+    fn due(live: &[Object]) -> Option<Group> {
+        next(live, &[LEVEL; 3], now(), Urgency::Due)
+    }
+
+    #[test]
+    fn few_small_segments_wait_until_they_are_many_large_or_old() {
+        let small: Vec<_> = (1..4).map(|id| object(0, id, 10)).collect();
+        assert_eq!(due(&small), None);
+        assert_eq!(ids(next(&small, &[LEVEL; 3], now(), Urgency::All)), [1, 2, 3]);
+        assert_eq!(
+            ids(next(&small, &[LEVEL; 3], now() + LEVEL.settle, Urgency::Due)),
+            [1, 2, 3]
+        );
+        let many: Vec<_> = (1..5).rev().map(|id| object(0, id, 10)).collect();
+        assert_eq!(ids(due(&many)), [1, 2, 3, 4]);
+        assert_eq!(ids(due(&[object(0, 1, 300), object(0, 2, 300)])), [1, 2]);
+    }
+
+    #[test]
+    fn one_segment_is_never_a_group() {
+        for urgency in [Urgency::Due, Urgency::All] {
+            assert_eq!(
+                next(&[object(0, 1, 400)], &[LEVEL; 3], now() + LEVEL.settle, urgency),
+                None
+            );
+        }
+    }
+
+    #[test]
+    fn outputs_stay_within_the_target_and_full_segments_stay() {
+        let live = [
+            object(0, 1, 400),
+            object(0, 2, 400),
+            object(0, 3, 400),
+            object(0, 4, 400),
+        ];
+        assert_eq!(ids(due(&live)), [1, 2]);
+        let live = [
+            object(2, 1, 10),
+            object(2, 2, 900),
+            object(2, 3, 10),
+            object(2, 4, 10),
+        ];
+        assert_eq!(ids(next(&live, &[LEVEL; 3], now(), Urgency::All)), [3, 4]);
+        let many: Vec<_> = (1..20).map(|id| object(0, id, 1)).collect();
+        assert_eq!(ids(due(&many)).len(), LEVEL.max_segments);
+    }
+
+    #[test]
+    fn levels_rise_to_the_highest() {
+        for (level, output) in [(0, 1), (1, 2), (2, 2)] {
+            let live: Vec<_> = (1..5).map(|id| object(level, id, 10)).collect();
+            assert_eq!(due(&live).unwrap().level, output);
+        }
+        let mixed = [object(0, 1, 10), object(1, 2, 10), object(2, 3, 10)];
+        assert_eq!(next(&mixed, &[LEVEL; 3], now(), Urgency::All), None);
+    }
+}
