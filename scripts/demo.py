@@ -96,18 +96,30 @@ def start_server(port):
     command = [BINARY, "serve", "--listen", f"127.0.0.1:{port}", "--store", str(FOLDER / "store")]
     # A session of its own: Ctrl-C reaches this script alone, which then ends the server in order.
     server = subprocess.Popen(command, stdout=log.open("wb"), stderr=subprocess.STDOUT, start_new_session=True)
+    wait_ready(server, port, log)
+    note(f"http://127.0.0.1:{port}, data in {FOLDER.relative_to(ROOT)}/store, log in {log.relative_to(ROOT)}")
+    return server
+
+
+def wait_ready(server, port, log):
+    """Waits until the server answers; when it won't, fails with what its log says."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         if server.poll() is not None:
-            raise Failed(f"rankline serve ended with code {server.returncode}; {log.relative_to(ROOT)} says:\n{tail(log)}")
+            raise Failed(f"rankline serve ended with code {server.returncode}; {log} says:\n{tail(log)}")
         try:
             urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=1).close()
-            note(f"http://127.0.0.1:{port}, data in {FOLDER.relative_to(ROOT)}/store, log in {log.relative_to(ROOT)}")
-            return server
+            return
         except (urllib.error.URLError, OSError):
             time.sleep(0.05)
     stop_server(server)
-    raise Failed(f"the server was not ready within 30 s; {log.relative_to(ROOT)} says:\n{tail(log)}")
+    raise Failed(f"the server was not ready within 30 s; {log} says:\n{tail(log)}")
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def stop_server(server):
