@@ -51,6 +51,14 @@ pub enum ClientError {
         /// The server's `Retry-After`.
         retry_after: Option<Duration>,
     },
+    /// The WebSocket could not be opened.
+    #[error("no answer from {url}: {reason}")]
+    Socket {
+        /// The server's address.
+        url: String,
+        /// What went wrong.
+        reason: String,
+    },
     /// The answer isn't what the API promises.
     #[error("the answer of {url} is not understood: {reason}")]
     Malformed {
@@ -84,6 +92,7 @@ impl Client {
     /// # Errors
     /// An address that is not `http(s)://host…`, or a tenant that can't be a header's value.
     pub fn new(server: &ServerArgs, timeout: Duration) -> anyhow::Result<Self> {
+        install_tls();
         let base = server.url.clone();
         if !matches!(base.scheme(), "http" | "https") || base.host().is_none() {
             anyhow::bail!("--url {base}: expected http://host:port or https://host:port");
@@ -208,7 +217,7 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// Makes *ring* the TLS library of the process; needed once, before the first client is built.
+/// Makes *ring* the TLS library of the process; needed before a client is built.
 pub fn install_tls() {
     // An error means that another one was installed before, which serves as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -225,7 +234,6 @@ mod tests {
     use super::*;
 
     fn client(url: &str) -> anyhow::Result<Client> {
-        install_tls();
         Client::new(
             &ServerArgs {
                 url: url.parse().unwrap(),

@@ -79,7 +79,6 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
 fn on_runtime(
     command: impl Future<Output = anyhow::Result<ExitCode>> + Send + 'static,
 ) -> anyhow::Result<ExitCode> {
-    client::install_tls();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
