@@ -40,6 +40,8 @@ pub mod stamp;
 #[cfg(test)]
 mod tests;
 
+/// Their bytes are bounded by the buffer; this bounds how many tiny ones there are.
+const QUEUED_BATCHES: usize = 256;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// After a signal the service gets this long to take what was read.
 const FINISH_WITHIN: Duration = Duration::from_secs(30);
@@ -204,7 +206,7 @@ pub async fn push(args: PushArgs, files: Vec<PathBuf>, around: Surroundings) -> 
         .as_deref()
         .map(|file| Checkpoint::load(file, Arc::clone(&delivered)))
         .transpose()?;
-    let (batches, queue) = mpsc::unbounded_channel();
+    let (batches, queue) = mpsc::channel(QUEUED_BATCHES);
     let limits = BatchLimits {
         bytes: args.batch_bytes,
         wait: Duration::from_millis(args.batch_wait_ms),
@@ -308,7 +310,8 @@ async fn listen_for_signals(stopper: watch::Sender<Stop>) {
     let (Ok(mut interrupt), Ok(mut terminate)) =
         (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {
-        return;
+        // Without signals nothing ever ends early; dropping the channel would look like news all the time.
+        return std::future::pending().await;
     };
     for stop in [Stop::Finish, Stop::Hurry, Stop::Now] {
         tokio::select! {

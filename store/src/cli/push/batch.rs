@@ -54,7 +54,7 @@ pub struct Batcher {
     next_number: u64,
     buffer: Arc<Semaphore>,
     permits: usize,
-    sender: mpsc::UnboundedSender<Batch>,
+    sender: mpsc::Sender<Batch>,
     handle: Handle,
     report: Arc<Report>,
 }
@@ -63,7 +63,7 @@ impl Batcher {
     /// A batcher that hands its batches to `sender`; its methods may block, so they need a thread of their own.
     pub fn new(
         limits: BatchLimits,
-        sender: mpsc::UnboundedSender<Batch>,
+        sender: mpsc::Sender<Batch>,
         handle: Handle,
         report: Arc<Report>,
     ) -> Self {
@@ -140,7 +140,7 @@ impl Batcher {
         self.next_number += 1;
         self.bytes = 0;
         self.opened = None;
-        self.sender.send(batch).map_err(|_| Stopped)
+        self.sender.blocking_send(batch).map_err(|_| Stopped)
     }
 }
 

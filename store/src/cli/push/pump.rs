@@ -72,6 +72,13 @@ impl Pump {
         *self.stop.borrow()
     }
 
+    /// Waits, but not once the command should end.
+    fn rest(&mut self, time: Duration) {
+        let waiting = tokio::time::timeout(time, self.stop.changed());
+        // A change and a closed channel end the wait too; the caller looks at the state next.
+        let _ = tokio::runtime::Handle::current().block_on(waiting);
+    }
+
     fn new_source(&self, path: Option<&Path>, live: bool) -> Source {
         let mut names = self.names.lock();
         let id = u32::try_from(names.len()).unwrap_or(u32::MAX);
@@ -251,7 +258,7 @@ impl Pump {
                 checkpoint.save_if_due(&self.report);
             }
             if idle {
-                std::thread::sleep(POLL_EVERY.saturating_sub(started.elapsed()));
+                self.rest(POLL_EVERY.saturating_sub(started.elapsed()));
             }
         }
         for (_, source, _) in &mut followed {

@@ -74,7 +74,7 @@ impl Sender {
     /// Delivers batches, `parallel` at once, until `batches` ends; `delivered` gets the number of each that is done.
     pub async fn run(
         self: Arc<Self>,
-        mut batches: mpsc::UnboundedReceiver<Batch>,
+        mut batches: mpsc::Receiver<Batch>,
         parallel: usize,
         delivered: impl Fn(u64) + Send + Sync + 'static,
     ) {

@@ -46,7 +46,9 @@ impl Sink {
     }
 }
 
-fn start(url: &str, line: &[&str]) -> (JoinHandle<anyhow::Result<()>>, Sink, Arc<Mutex<Vec<String>>>) {
+type Started = (JoinHandle<anyhow::Result<()>>, Sink, Arc<Mutex<Vec<String>>>);
+
+fn start(url: &str, line: &[&str]) -> Started {
     let args = Line::try_parse_from(["query", "--url", url].iter().chain(line))
         .unwrap()
         .args;

@@ -103,8 +103,8 @@ fn epoch(text: &str) -> Option<i64> {
     let number: i64 = text.parse().ok()?;
     let scale = match text.len() {
         ..=10 => 1_000_000_000,
-        ..=13 => 1_000_000,
-        ..=16 => 1_000,
+        11..=13 => 1_000_000,
+        14..=16 => 1_000,
         _ => 1,
     };
     number.checked_mul(scale)
