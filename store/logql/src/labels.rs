@@ -48,7 +48,17 @@ impl Labels {
         Self::from_sorted(unique)
     }
 
-    /// `pairs` must be ascending by name, without repeated names and without empty values.
+    /// As [`Labels::from_pairs`] for unique names; empty values stay, as they do in labels that stages made.
+    pub(crate) fn keeping_empty<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut pairs: Vec<(Box<str>, Box<str>)> = pairs
+            .into_iter()
+            .map(|(name, value)| (name.into(), value.into()))
+            .collect();
+        pairs.sort_by(|a, b| a.0.cmp(&b.0));
+        Self::from_sorted(pairs)
+    }
+
+    /// `pairs` must be ascending by name and without repeated names.
     pub(crate) fn from_sorted(pairs: Vec<(Box<str>, Box<str>)>) -> Self {
         let hash = hash_pairs(pairs.iter().map(|(name, value)| (&**name, &**value)));
         Self(Arc::new(Inner {

@@ -52,6 +52,60 @@ pub(crate) fn anchored(pattern: &str) -> Result<AnchoredRegex, ParseError> {
     anchored_with(pattern, "")
 }
 
+/// The regular expression of a label filter.
+///
+/// It is anchored, but for one shape: a literal with `.*` around it, or with alternatives behind it, is looked for
+/// anywhere. Loki simplifies these without the anchors, and queries have come to rely on it.
+#[derive(Clone, Debug)]
+pub(crate) enum LabelRegex {
+    Anchored(AnchoredRegex),
+    Contains(Vec<String>),
+}
+
+impl LabelRegex {
+    pub(crate) fn is_match(&self, value: &str) -> bool {
+        match self {
+            Self::Anchored(regex) => regex.is_match(value),
+            Self::Contains(literals) => literals.iter().any(|literal| value.contains(literal.as_str())),
+        }
+    }
+}
+
+/// Compiles the regular expression of a label filter.
+pub(crate) fn label_filter(pattern: &str) -> Result<LabelRegex, ParseError> {
+    let regex = anchored(pattern)?;
+    let translated = translate::translate(pattern)?;
+    let contains = hir(&translated.pattern).and_then(|hir| loose_literals(&hir));
+    Ok(contains.map_or(LabelRegex::Anchored(regex), LabelRegex::Contains))
+}
+
+/// The literals of a concatenation of at most three parts: one literal, runs of any character, alternatives behind.
+fn loose_literals(hir: &Hir) -> Option<Vec<String>> {
+    let parts = match hir.kind() {
+        HirKind::Capture(capture) => return loose_literals(&capture.sub),
+        HirKind::Concat(parts) if parts.len() <= 3 => parts,
+        _ => return None,
+    };
+    let mut base: Option<String> = None;
+    let mut found: Vec<String> = Vec::new();
+    for part in parts {
+        match part.kind() {
+            HirKind::Literal(literal) if base.is_none() => base = text(&literal.0),
+            _ if is_any_run(part) => {}
+            HirKind::Alternation(_) | HirKind::Capture(_) => {
+                let base = base.as_ref()?;
+                found.extend(alternatives(part)?.iter().map(|tail| format!("{base}{tail}")));
+            }
+            _ => return None,
+        }
+    }
+    if found.is_empty() {
+        base.map(|base| vec![base])
+    } else {
+        Some(found)
+    }
+}
+
 fn anchored_with(pattern: &str, flags: &str) -> Result<AnchoredRegex, ParseError> {
     let translated = translate::translate(pattern)?;
     let regex = compile(&format!("^(?{flags}:{})$", translated.pattern))?;

@@ -185,9 +185,41 @@ pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
     Ok(bytes as u64)
 }
 
-/// Go's `strconv.ParseFloat`: decimal and hexadecimal floats, `inf`, `infinity`, `nan` in any case, `_` only after a base prefix (so: never).
+/// A size in powers of 1000 with at most two digits behind which zeros follow: `82854982` gives `83 MB`.
+pub(crate) fn humanize_bytes(bytes: u64) -> String {
+    const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
+    if bytes < 10 {
+        return format!("{bytes} B");
+    }
+    let exponent = (bytes.ilog10() / 3).min(6);
+    #[allow(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_wrap,
+        reason = "two digits are wanted"
+    )]
+    let value = (bytes as f64 / 1000_f64.powi(exponent as i32) * 10.0 + 0.5).floor() / 10.0;
+    let unit = UNITS.get(exponent as usize).copied().unwrap_or("EB");
+    if value < 10.0 {
+        format!("{value:.1} {unit}")
+    } else {
+        format!("{value:.0} {unit}")
+    }
+}
+
+/// Go's `strconv.ParseFloat`: decimal and hexadecimal floats with `_` between digits, `inf`, `infinity`, `nan` in any case.
 pub(crate) fn parse_go_float(text: &str) -> Result<f64, String> {
     let invalid = || format!("strconv.ParseFloat: parsing {}: invalid syntax", quote_go(text));
+    if text.contains('_') {
+        let bytes = text.as_bytes();
+        let digit = |index: Option<usize>| index.and_then(|i| bytes.get(i)).is_some_and(u8::is_ascii_digit);
+        let separates = |(index, byte): (usize, &u8)| {
+            *byte != b'_' || digit(index.checked_sub(1)) && digit(Some(index + 1))
+        };
+        if !bytes.iter().enumerate().all(separates) {
+            return Err(invalid());
+        }
+        return parse_go_float(&text.replace('_', "")).map_err(|_| invalid());
+    }
     let body = text.strip_prefix(['+', '-']).unwrap_or(text);
     if body.starts_with("0x") || body.starts_with("0X") {
         let value = parse_hex_float(body.get(2..).unwrap_or("")).ok_or_else(invalid)?;

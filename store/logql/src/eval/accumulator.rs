@@ -327,13 +327,13 @@ impl Accumulator {
                 let pairs = names
                     .iter()
                     .filter_map(|name| Some((scratch.names.get(*name), scratch.get(*name, metadata)?)));
-                Labels::from_pairs(pairs)
+                Labels::keeping_empty(pairs)
             }
             Groups::All => all_labels(scratch, metadata),
             Groups::Without(names) => {
                 let without: Vec<&str> = names.iter().map(|name| scratch.names.get(*name)).collect();
                 let all = all_labels(scratch, metadata);
-                all.iter().filter(|(name, _)| !without.contains(name)).collect()
+                Labels::keeping_empty(all.iter().filter(|(name, _)| !without.contains(name)))
             }
         };
         if labels.get(scratch.names.get(ERROR)).is_some()
@@ -423,7 +423,7 @@ fn all_labels(scratch: &Scratch, metadata: &[(&str, &str)]) -> Labels {
         .visible_stream()
         .chain(scratch.visible_metadata(metadata))
         .chain(scratch.visible_parsed());
-    Labels::from_pairs(pairs)
+    Labels::keeping_empty(pairs)
 }
 
 fn pipeline_error(labels: &Labels) -> EvalError {

@@ -111,10 +111,7 @@ fn group_labels(labels: &Labels, grouping: Option<&Grouping>) -> Labels {
         return Labels::empty();
     };
     let named = |name: &str| grouping.labels.iter().any(|label| label == name);
-    labels
-        .iter()
-        .filter(|(name, _)| named(name) != grouping.without)
-        .collect()
+    Labels::keeping_empty(labels.iter().filter(|(name, _)| named(name) != grouping.without))
 }
 
 fn aggregate(op: VectorOp, members: &[(u32, f64)]) -> f64 {

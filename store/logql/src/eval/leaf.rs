@@ -75,7 +75,10 @@ impl Leaf {
         let mut names = Names::new();
         let hints = hints(aggregation, grouping, &mut names);
         let mut pipeline = Pipeline::with_names(&range.log.stages, names)?;
-        pipeline.hints = hints;
+        pipeline.hints = Hints {
+            early: std::mem::take(&mut pipeline.hints.early),
+            ..hints
+        };
         let unwrap = range
             .unwrap
             .as_ref()
@@ -254,24 +257,23 @@ fn hints(aggregation: &RangeAggregation, grouping: Option<&Grouping>, names: &mu
         || grouping.is_some_and(|grouping| grouping.labels.is_empty());
     if !restricts {
         return Hints {
-            no_labels: false,
-            required: None,
             preserve_error,
+            ..Hints::default()
         };
     }
     if no_labels && required.is_empty() {
         return Hints {
             no_labels: true,
-            required: None,
             preserve_error,
+            ..Hints::default()
         };
     }
     let by = grouped.is_some_and(|grouping| !grouping.without);
     let required = (no_labels || by).then(|| required.iter().map(|name| names.intern(name)).collect());
     Hints {
-        no_labels: false,
         required,
         preserve_error,
+        ..Hints::default()
     }
 }
 

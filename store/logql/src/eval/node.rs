@@ -226,7 +226,7 @@ impl LeafSeries {
                     .samples
                     .get(self.from..self.to)
                     .filter(|samples| !samples.is_empty())?;
-                Some(range_value(plan.op, plan.parameter, seconds, samples))
+                Some(range_value(plan.op, plan.parameter, (after, last), samples))
             }
         }
     }

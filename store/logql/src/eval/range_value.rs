@@ -2,8 +2,9 @@
 
 use crate::syntax::ast::RangeOp;
 
-/// The value of `op` over samples ascending by time; `range` in seconds. The slice is not empty.
-pub(super) fn range_value(op: RangeOp, parameter: f64, range: f64, samples: &[(i64, f64)]) -> f64 {
+/// The value of `op` over the samples of a window (bounds in ns), ascending by time and at least one.
+pub(super) fn range_value(op: RangeOp, parameter: f64, window: (i64, i64), samples: &[(i64, f64)]) -> f64 {
+    let range = seconds(window.1.saturating_sub(window.0));
     let values = || samples.iter().map(|(_, value)| *value);
     match op {
         RangeOp::SumOverTime => values().sum(),
@@ -18,7 +19,7 @@ pub(super) fn range_value(op: RangeOp, parameter: f64, range: f64, samples: &[(i
         RangeOp::QuantileOverTime => quantile(parameter, values().collect()),
         RangeOp::FirstOverTime => values().next().unwrap_or(f64::NAN),
         RangeOp::LastOverTime => values().next_back().unwrap_or(f64::NAN),
-        RangeOp::RateCounter => rate_counter(range, samples),
+        RangeOp::RateCounter => rate_counter(window, samples),
         // These count entries and keep no samples.
         RangeOp::CountOverTime | RangeOp::BytesOverTime | RangeOp::BytesRate | RangeOp::AbsentOverTime => {
             f64::NAN
@@ -89,15 +90,19 @@ fn quantile(q: f64, mut values: Vec<f64>) -> f64 {
     at(lower) * (1.0 - weight) + at(lower + 1) * weight
 }
 
-/// Increase for each second of a counter that may restart, extrapolated to the window's start; the window is taken to
-/// end with the last sample.
-fn rate_counter(range: f64, samples: &[(i64, f64)]) -> f64 {
-    let (Some((first_ts, first)), Some((last_ts, last))) = (samples.first(), samples.last()) else {
+#[allow(clippy::cast_precision_loss, reason = "samples are floats")]
+fn seconds(nanos: i64) -> f64 {
+    nanos as f64 / 1e9
+}
+
+/// Increase for each second of a counter that may restart, extrapolated to the window's ends where samples come close
+/// to them, else by half a gap; fewer than two samples give 0.
+fn rate_counter((after, last_ts): (i64, i64), samples: &[(i64, f64)]) -> f64 {
+    let (Some((start, first)), Some((end, last)), true) =
+        (samples.first(), samples.last(), samples.len() > 1)
+    else {
         return 0.0;
     };
-    if samples.len() < 2 {
-        return 0.0;
-    }
     let mut increase = last - first;
     let mut previous = 0.0;
     for (_, value) in samples {
@@ -106,19 +111,18 @@ fn rate_counter(range: f64, samples: &[(i64, f64)]) -> f64 {
         }
         previous = *value;
     }
-    #[allow(clippy::cast_precision_loss, reason = "seconds")]
-    let (sampled, gaps) = ((last_ts - first_ts) as f64 / 1e9, (samples.len() - 1) as f64);
-    let average_gap = sampled / gaps;
-    let mut to_start = range;
+    let sampled = seconds(end.saturating_sub(*start));
+    #[allow(clippy::cast_precision_loss, reason = "a count of samples")]
+    let gap = sampled / (samples.len() - 1) as f64;
+    let mut to_start = seconds(start.saturating_sub(after));
     if increase > 0.0 && *first >= 0.0 {
+        // A counter does not begin below zero.
         to_start = to_start.min(sampled * (first / increase));
     }
-    let threshold = average_gap * 1.1;
+    let to_end = seconds(last_ts.saturating_sub(*end));
     let mut extended = sampled;
-    extended += if to_start < threshold {
-        to_start
-    } else {
-        average_gap / 2.0
-    };
-    increase * (extended / sampled) / range
+    for distance in [to_start, to_end] {
+        extended += if distance < gap * 1.1 { distance } else { gap / 2.0 };
+    }
+    increase * (extended / sampled) / seconds(last_ts.saturating_sub(after))
 }

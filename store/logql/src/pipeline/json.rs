@@ -312,18 +312,14 @@ pub(crate) fn run_paths(
     for (name, path) in params {
         let target = scratch.target(*name);
         match path.find(line) {
-            Ok(Some(Value::Null)) => scratch.set(target, ""),
-            Ok(Some(Value::Object(raw))) => scratch.set(target, raw),
-            Ok(Some(Value::String(raw) | Value::Number(raw) | Value::Bool(raw) | Value::Array(raw))) => {
+            Some(Value::Null) => scratch.set(target, ""),
+            Some(Value::Object(raw)) => scratch.set(target, raw),
+            Some(Value::String(raw) | Value::Number(raw) | Value::Bool(raw) | Value::Array(raw)) => {
                 text.clear();
                 unescape(raw, text);
                 scratch.set(target, text);
             }
-            Ok(None) => missing = true,
-            Err(cause) => {
-                scratch.set_error("JSONParserErr", cause);
-                missing = true;
-            }
+            None => missing = true,
         }
     }
     if missing {

@@ -64,38 +64,29 @@ impl Path {
         Ok(Self { steps })
     }
 
-    /// The first value at the path; an error for a fault on the way to it.
-    pub(crate) fn find<'a>(&self, line: &'a str) -> Result<Option<Value<'a>>, &'static str> {
-        let mut steps = self.steps.iter();
-        let (mut value, _) = value_at(line, 0).or_else(|cause| partial(line, cause))?;
-        for step in &mut steps {
-            let next = match (step, value) {
+    /// The first value at the path. What lies before a fault in the line is found.
+    pub(crate) fn find<'a>(&self, line: &'a str) -> Option<Value<'a>> {
+        let mut value = match value_at(line, 0) {
+            Ok((value, _)) => value,
+            Err(_) if line.starts_with('{') => Value::Object(line),
+            Err(_) => return None,
+        };
+        for step in &self.steps {
+            value = match (step, value) {
                 (Step::Field(name), Value::Object(text)) => field(text, name)?,
-                (Step::Index(index), Value::Array(text)) => element(text, *index),
-                _ => None,
+                (Step::Index(index), Value::Array(text)) => element(text, *index)?,
+                _ => return None,
             };
-            match next {
-                Some(next) => value = next,
-                None => return Ok(None),
-            }
         }
-        Ok(Some(value))
+        Some(value)
     }
 }
 
-/// An object that is not closed is still searched.
-fn partial<'a>(line: &'a str, cause: &'static str) -> Result<(Value<'a>, usize), &'static str> {
-    if line.starts_with('{') {
-        Ok((Value::Object(line), line.len()))
-    } else {
-        Err(cause)
-    }
-}
-
-fn field<'a>(text: &'a str, name: &str) -> Result<Option<Value<'a>>, &'static str> {
+fn field<'a>(text: &'a str, name: &str) -> Option<Value<'a>> {
     let mut found = None;
     let mut unescaped = String::new();
-    let scan = each_pair(text, |key, value| {
+    // Whether the scan ends with a fault or a stop says nothing more than `found`.
+    let _ = each_pair(text, |key, value| {
         let equal = if key.contains('\\') {
             unescaped.clear();
             super::json::unescape(key, &mut unescaped);
@@ -109,10 +100,7 @@ fn field<'a>(text: &'a str, name: &str) -> Result<Option<Value<'a>>, &'static st
         found = Some(value);
         Err(Stop::Done)
     });
-    match scan {
-        Err(Stop::Fault(cause)) if found.is_none() => Err(cause),
-        _ => Ok(found),
-    }
+    found
 }
 
 fn element(text: &str, index: usize) -> Option<Value<'_>> {

@@ -19,7 +19,7 @@ pub(crate) enum Condition {
     },
     Regex {
         name: NameId,
-        regex: re2::AnchoredRegex,
+        regex: re2::LabelRegex,
         negated: bool,
     },
     Number {
@@ -61,7 +61,7 @@ impl Condition {
                     MatchOp::Regex if matcher.value() == ".*" => Self::Always,
                     MatchOp::Regex | MatchOp::NotRegex => Self::Regex {
                         name,
-                        regex: re2::anchored(matcher.value())?,
+                        regex: re2::label_filter(matcher.value())?,
                         negated,
                     },
                 }
@@ -76,11 +76,16 @@ impl Condition {
                 op: *op,
                 nanos: *nanos,
             },
-            LabelFilter::Bytes { name, op, bytes, .. } => Self::Bytes {
-                name: names.intern(name),
-                op: *op,
-                bytes: *bytes,
-            },
+            LabelFilter::Bytes { name, op, bytes, .. } => {
+                // Loki passes queries on as text, with sizes of two digits; 1KiB is 1000 bytes after that.
+                let shown = units::humanize_bytes(*bytes);
+                let bytes = units::parse_bytes(&shown).unwrap_or(*bytes);
+                Self::Bytes {
+                    name: names.intern(name),
+                    op: *op,
+                    bytes,
+                }
+            }
             LabelFilter::Ip { name, equal, pattern } => {
                 let matcher = IpMatcher::new(pattern)
                     .map_err(|cause| ParseError::in_stage(format!("| {filter}"), cause))?;
@@ -99,6 +104,19 @@ impl Condition {
                 Self::Any(terms)
             }
         })
+    }
+
+    /// The one label a simple condition looks at.
+    pub(crate) fn single_name(&self) -> Option<NameId> {
+        match self {
+            Self::Equal { name, .. }
+            | Self::Regex { name, .. }
+            | Self::Number { name, .. }
+            | Self::Duration { name, .. }
+            | Self::Bytes { name, .. }
+            | Self::Ip { name, .. } => Some(*name),
+            Self::Always | Self::All(_) | Self::Any(_) => None,
+        }
     }
 
     /// Whether the entry passes; a value that cannot be compared sets `__error__` and passes.
@@ -177,16 +195,16 @@ fn compare<T: PartialOrd>(
     metadata: &[(&str, &str)],
     parse: impl Fn(&str) -> Result<T, String>,
 ) -> bool {
-    if scratch.error().is_some() {
-        return true;
-    }
     let Some(value) = scratch.get(name, metadata) else {
         return false;
     };
     match parse(value) {
         Ok(value) => op.holds(&value, literal),
         Err(cause) => {
-            scratch.set_error("LabelFilterErr", &cause);
+            // The first error stays.
+            if scratch.error().is_none() {
+                scratch.set_error("LabelFilterErr", &cause);
+            }
             true
         }
     }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 pub(crate) use label_filter::Condition;
 pub use line_filter::LineFilter;
 pub use run::{Processed, Runner};
-use scratch::{Hints, Names};
+use scratch::{Hints, NameId, Names};
 use stage::Step;
 
 use crate::error::ParseError;
@@ -65,26 +65,37 @@ impl Pipeline {
     /// As [`Pipeline::new`]; `names` become the first ids.
     pub(crate) fn with_names(stages: &[Stage], mut names: Names) -> Result<Self, ParseError> {
         let mut head = Vec::new();
-        let mut steps = Vec::new();
-        let mut raw_line = true;
+        let mut steps: Vec<Step> = Vec::new();
+        // Where the filters of the part at hand go, and whether the line is still the stored one there.
+        let (mut place, mut raw_line) = (0, true);
         for stage in stages {
             let step = Step::new(stage, &mut names)?;
-            raw_line &= !step.changes_line();
             match step {
-                // Filters read the line alone, so those on the raw line may run before everything else.
-                Step::Filter(filter) if raw_line => {
-                    if !filter.is_trivial() {
-                        head.push(filter);
+                Step::Filter(filter) if filter.is_trivial() => {}
+                Step::Filter(filter) if raw_line => head.push(filter),
+                step @ Step::Filter(_) => {
+                    steps.insert(place, step);
+                    place += 1;
+                }
+                step => {
+                    let holds = step.holds_filters();
+                    steps.push(step);
+                    if holds {
+                        raw_line &= !steps.iter().skip(place).any(Step::changes_line);
+                        place = steps.len();
                     }
                 }
-                step => steps.push(step),
             }
         }
+        let hints = Hints {
+            early: early_conditions(&steps),
+            ..Hints::default()
+        };
         Ok(Self {
             head,
             steps,
             names,
-            hints: Hints::default(),
+            hints,
         })
     }
 
@@ -125,6 +136,22 @@ impl Pipeline {
     pub(crate) fn reads_all_labels(&self) -> bool {
         self.steps.iter().any(Step::reads_all_labels)
     }
+}
+
+/// Conditions that parsers check as soon as they find the label: the first one on each label, wherever it stands.
+fn early_conditions(steps: &[Step]) -> Vec<(NameId, Condition)> {
+    let mut early: Vec<(NameId, Condition)> = Vec::new();
+    for step in steps {
+        let Step::Condition(condition) = step else {
+            continue;
+        };
+        if let Some(name) = condition.single_name()
+            && !early.iter().any(|(other, _)| *other == name)
+        {
+            early.push((name, condition.clone()));
+        }
+    }
+    early
 }
 
 /// Whether the expression of `| regexp` can be used.

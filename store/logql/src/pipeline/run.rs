@@ -61,7 +61,9 @@ impl Runner {
         self.scratch.begin(entry.metadata);
         let mut changed = false;
         for step in self.pipeline.steps() {
-            if !run_step(step, &entry, &mut changed, &mut self.scratch, &mut self.buffers) {
+            if !run_step(step, &entry, &mut changed, &mut self.scratch, &mut self.buffers)
+                || self.scratch.is_dropped()
+            {
                 return None;
             }
         }
@@ -265,13 +267,11 @@ impl<'r> Processed<'r> {
         if self.is_plain_stream() {
             return self.scratch.stream_labels().clone();
         }
-        let mut pairs: Vec<(Box<str>, Box<str>)> = Vec::new();
-        let own = |(name, value): (&str, &str)| (Box::from(name), Box::from(value));
-        pairs.extend(self.scratch.visible_stream().map(own));
-        pairs.extend(self.scratch.visible_metadata(self.metadata).map(own));
-        pairs.extend(self.scratch.visible_parsed().map(own));
-        pairs.sort_by(|a, b| a.0.cmp(&b.0));
-        Labels::from_sorted(pairs)
+        let base = self
+            .scratch
+            .visible_stream()
+            .chain(self.scratch.visible_metadata(self.metadata));
+        Labels::keeping_empty(base.chain(self.scratch.visible_parsed()))
     }
 }
 

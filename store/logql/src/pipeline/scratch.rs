@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
+use super::Condition;
 use crate::Labels;
 
 /// An interned label name.
@@ -108,6 +109,8 @@ pub(crate) struct Hints {
     pub(crate) required: Option<Vec<NameId>>,
     /// The query looks at `__error__`: errors do not fail it.
     pub(crate) preserve_error: bool,
+    /// Checked when a parser finds the label; the entry is dropped when one fails.
+    pub(crate) early: Vec<(NameId, Condition)>,
 }
 
 /// One label made by a stage; the value lies in the arena.
@@ -151,6 +154,7 @@ pub(crate) struct Scratch {
     error: Option<&'static str>,
     error_details: Option<(u32, u32)>,
     required_left: usize,
+    dropped: bool,
 }
 
 impl Scratch {
@@ -170,6 +174,7 @@ impl Scratch {
             error: None,
             error_details: None,
             required_left: 0,
+            dropped: false,
         }
     }
 
@@ -201,6 +206,7 @@ impl Scratch {
         self.arena.clear();
         self.error = None;
         self.error_details = None;
+        self.dropped = false;
         self.required_left = self.hints.required.as_ref().map_or(usize::MAX, Vec::len);
         self.epoch = self.epoch.wrapping_add(1);
         if self.epoch == 0 {
@@ -289,13 +295,36 @@ impl Scratch {
         required.iter().any(|id| self.names.get(*id).starts_with(prefix))
     }
 
-    /// Stores what a parser found; true when nothing more is needed of the line.
+    /// Stores what a parser found; true when nothing more is wanted of the line: all is there, or the entry is dropped
+    /// ([`Scratch::is_dropped`]).
     pub(crate) fn extract(&mut self, target: NameId, value: &str) -> bool {
         let epoch = self.epoch;
         self.slot(target).extracted = epoch;
         self.set(target, value);
+        if !self.passes_early(target) {
+            self.dropped = true;
+            return true;
+        }
         self.required_left = self.required_left.saturating_sub(1);
         self.hints.required.is_some() && self.required_left == 0
+    }
+
+    fn passes_early(&mut self, target: NameId) -> bool {
+        let Some(index) = self.hints.early.iter().position(|(name, _)| *name == target) else {
+            return true;
+        };
+        // Conditions set errors, so they need the scratch space to themselves.
+        let early = std::mem::take(&mut self.hints.early);
+        let passes = early
+            .get(index)
+            .is_none_or(|(_, condition)| condition.passes(self, &[]));
+        self.hints.early = early;
+        passes
+    }
+
+    /// Whether a label just extracted fails a condition that comes later.
+    pub(crate) fn is_dropped(&self) -> bool {
+        self.dropped
     }
 
     fn position(&self, id: NameId) -> Option<usize> {

@@ -77,7 +77,13 @@ impl Step {
         })
     }
 
-    /// Whether later line filters see another line than the stored one.
+    /// Whether line filters behind this stage stay behind it. Loki moves them in front of anything else, so a filter
+    /// behind `decolorize` sees the colours.
+    pub(crate) fn holds_filters(&self) -> bool {
+        matches!(self, Self::LineFormat(_) | Self::Unpack | Self::Condition(_))
+    }
+
+    /// Whether the line behind this stage may be another one.
     pub(crate) fn changes_line(&self) -> bool {
         matches!(self, Self::LineFormat(_) | Self::Unpack | Self::Decolorize)
     }
@@ -114,13 +120,15 @@ fn logfmt_keys(
     let mut keys = Vec::with_capacity(params.len());
     for param in params {
         let key = &param.expression;
-        if key.is_empty() || key.contains(|c: char| c <= ' ' || c == '=' || c == '"') {
-            let found = if key.is_empty() {
-                "$end, expecting KEY"
-            } else {
-                "KEY"
-            };
-            let cause = format!("cannot parse expression [{key}]: syntax error: unexpected {found}");
+        let is_word = |c: char| c == '_' || c.is_alphanumeric();
+        let fault = match key.chars().find(|c| !is_word(*c)) {
+            _ if key.is_empty() => Some("syntax error: unexpected $end, expecting KEY".to_owned()),
+            Some(c) if c.is_whitespace() => Some("syntax error: unexpected KEY".to_owned()),
+            Some(c) => Some(format!("unexpected char {c}")),
+            None => None,
+        };
+        if let Some(fault) = fault {
+            let cause = format!("cannot parse expression [{key}]: {fault}");
             return Err(ParseError::in_stage(stage, cause));
         }
         keys.push((names.intern(&param.name), key.clone()));
