@@ -1,7 +1,14 @@
 //! Names of all metrics the service exposes: `rankline_<area>_<name>_<unit>[_total]`. Whoever counts something uses
 //! a name from here; a drop or a refusal always has a `reason` from a closed set.
 
+use std::io::IsTerminal;
+use std::sync::Arc;
+
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use parking_lot::Mutex;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Requests to the object store, by `operation` and `outcome`.
 pub const STORAGE_REQUESTS: &str = "rankline_storage_requests_total";
@@ -79,4 +86,83 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &seconds)?
         .install_recorder()
+}
+
+/// What is logged, changeable while the service runs.
+#[derive(Clone)]
+pub struct LogLevel(Arc<LogLevelInner>);
+
+struct LogLevelInner {
+    directives: Mutex<String>,
+    apply: Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>,
+}
+
+impl LogLevel {
+    /// The level, or the directives, in force.
+    #[must_use]
+    pub fn current(&self) -> String {
+        self.0.directives.lock().clone()
+    }
+
+    /// Changes what is logged: a level, or directives such as `rankline=debug,warn`.
+    ///
+    /// # Errors
+    /// Text that is neither.
+    pub fn set(&self, directives: &str) -> Result<(), String> {
+        (self.0.apply)(parse_directives(directives)?)?;
+        directives.clone_into(&mut self.0.directives.lock());
+        Ok(())
+    }
+}
+
+fn parse_directives(directives: &str) -> Result<EnvFilter, String> {
+    let words = |text: &str| text.chars().all(|c| c.is_ascii_alphabetic());
+    let known = ["error", "warn", "info", "debug", "trace", "off"];
+    // A lone word would be taken for a module's name.
+    if directives.is_empty()
+        || (words(directives) && !known.contains(&directives.to_ascii_lowercase().as_str()))
+    {
+        return Err(format!("unrecognized log level {directives:?}"));
+    }
+    EnvFilter::builder()
+        .parse(directives)
+        .map_err(|error| format!("unrecognized log level {directives:?}: {error}"))
+}
+
+/// Logs to stderr from now on.
+///
+/// # Errors
+/// Directives that can't be parsed, or a process that logs already.
+pub fn install_log(directives: &str) -> Result<LogLevel, String> {
+    let (filter, handle) = tracing_subscriber::reload::Layer::new(parse_directives(directives)?);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_target(false);
+    let lines = lines.with_ansi(std::io::stderr().is_terminal());
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(lines)
+        .try_init()
+        .map_err(|error| error.to_string())?;
+    let apply = move |filter| handle.reload(filter).map_err(|error| error.to_string());
+    let inner = LogLevelInner {
+        directives: Mutex::new(directives.to_owned()),
+        apply: Box::new(apply),
+    };
+    Ok(LogLevel(Arc::new(inner)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_and_directives_are_told_from_mistakes() {
+        for good in ["info", "DEBUG", "rankline=debug,warn", "off"] {
+            assert!(parse_directives(good).is_ok(), "{good}");
+        }
+        for bad in ["", "loud", "rankline=loud"] {
+            assert!(parse_directives(bad).is_err(), "{bad}");
+        }
+    }
 }

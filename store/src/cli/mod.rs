@@ -34,22 +34,13 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the service: Loki's push and query API over objects in S3 or a folder
-    Serve(pending::ServeArgs),
+    Serve(Box<serve::ServeArgs>),
     /// Merge and label records as the Fluent Bit filter does: JSON lines in, JSON lines out
     Filter(filter::FilterArgs),
     /// Send files, or what a pipe prints, to the service, merged and labelled by rank
     Push(Box<push::PushArgs>),
     /// Ask the service a LogQL question, or follow a query live
     Query(query::QueryArgs),
-}
-
-/// Stand-ins for commands that are not built yet; each leaves when its module has `Args` and `run`.
-mod pending {
-    use clap::Args;
-
-    /// Options of `rankline serve`.
-    #[derive(Debug, Args)]
-    pub struct ServeArgs {}
 }
 
 /// Parses the command line, runs the command and gives the process's exit code: 0, or 1 with the error on
@@ -68,7 +59,7 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Serve(_) => anyhow::bail!("the serve command is not built yet"),
+        Command::Serve(args) => serve::run(*args),
         Command::Filter(args) => filter::run(args).map(|()| ExitCode::SUCCESS),
         Command::Push(args) => on_runtime(push::run(*args)),
         Command::Query(args) => on_runtime(query::run(args)),

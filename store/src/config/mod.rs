@@ -289,7 +289,6 @@ impl Config {
             region: self.s3_region.clone(),
             access_key_id: self.s3_access_key_id.clone(),
             secret_access_key: self.s3_secret_access_key.clone(),
-            session_token: self.s3_session_token.clone(),
             path_style: self.s3_path_style,
             allow_http: self.s3_allow_http,
             timeout: self.storage_timeout,

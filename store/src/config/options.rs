@@ -61,12 +61,10 @@ options! {
     s3_endpoint: Option<String> = None;
     /// Region of the bucket; unset means AWS_REGION, then us-east-1.
     s3_region: Option<String> = None;
-    /// Access key; unset means AWS_ACCESS_KEY_ID, then the machine's role.
+    /// Access key; unset means AWS_ACCESS_KEY_ID (with AWS_SESSION_TOKEN), then the machine's role.
     s3_access_key_id: Option<String> = None;
     /// Secret of the access key; prefer RANKLINE_S3_SECRET_ACCESS_KEY or AWS_SECRET_ACCESS_KEY to a flag others can see.
     s3_secret_access_key: Option<Secret> = None;
-    /// Session token of temporary credentials; unset means AWS_SESSION_TOKEN.
-    s3_session_token: Option<Secret> = None;
     /// Name the bucket in the path rather than in the host name. Most servers other than AWS need it; AWS takes both.
     s3_path_style: bool = true;
     /// Allow `http://` endpoints. Keys are never sent, but log lines travel in the clear: for tests and private networks.
@@ -103,8 +101,6 @@ options! {
     max_line_bytes: ByteSize = ByteSize(256 << 10);
     /// Most labels of a stream, `service_name` not counted. Every distinct set is a stream of its own: more of them, slower queries.
     max_label_names: usize = 15;
-    /// Longest label name, in bytes.
-    max_label_name_bytes: ByteSize = ByteSize(1024);
     /// Longest label value, in bytes.
     max_label_value_bytes: ByteSize = ByteSize(2048);
     /// Most bytes of structured metadata (names and values) of one entry.

@@ -15,6 +15,8 @@ pub mod unbuilt;
 use std::sync::Arc;
 
 use axum::Router;
+use tower_http::CompressionLevel;
+use tower_http::compression::CompressionLayer;
 
 use crate::catalog::Catalog;
 use crate::config::Config;
@@ -40,22 +42,37 @@ pub struct AppState {
     pub queries: Arc<Engine>,
 }
 
-/// All routes, below the configured prefix.
+/// The routes for entries, below the configured prefix: pushes and queries.
 pub fn router(state: AppState) -> Router {
     let prefix = state.config.path_prefix.clone();
+    below(&prefix, entry_routes(state))
+}
+
+/// All routes, below the configured prefix, with answers compressed for clients that ask for it.
+pub fn service(state: AppState, status: status::StatusState) -> Router {
+    let prefix = state.config.path_prefix.clone();
+    let routes = entry_routes(state).merge(status::routes(status));
+    let compression = CompressionLayer::new().quality(CompressionLevel::Fastest);
+    below(&prefix, routes.layer(compression))
+}
+
+fn entry_routes(state: AppState) -> Router {
     let reading = query::QueryState {
         engine: Arc::clone(&state.queries),
         live: Arc::clone(&state.live),
         tenants_required: state.config.tenants_required,
     };
-    let routes = Router::new()
+    Router::new()
         .merge(push::routes())
         .with_state(state)
-        .merge(query::routes(reading));
+        .merge(query::routes(reading))
+}
+
+fn below(prefix: &str, routes: Router) -> Router {
     if prefix.is_empty() {
         routes
     } else {
-        Router::new().nest(&prefix, routes)
+        Router::new().nest(prefix, routes)
     }
 }
 

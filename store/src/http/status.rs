@@ -1,1 +1,134 @@
-//! Status endpoints: ready, metrics, build information.
+//! Status endpoints: ready, metrics, build information, flush, log level. None of them needs a tenant.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::extract::{Form, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get};
+use http::{StatusCode, header};
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::encode::json_response;
+use super::error::ApiError;
+use crate::config::Config;
+use crate::ingest::Ingester;
+use crate::metrics::LogLevel;
+
+/// What the status endpoints look at.
+#[derive(Clone)]
+pub struct StatusState {
+    /// The options, shown with secrets hidden.
+    pub config: Arc<Config>,
+    /// Flushed on request.
+    pub ingester: Ingester,
+    /// Set once the service is going down.
+    pub stopping: Arc<AtomicBool>,
+    /// Renders the metrics.
+    pub metrics: PrometheusHandle,
+    /// Reads and changes what is logged.
+    pub log_level: LogLevel,
+}
+
+impl std::fmt::Debug for StatusState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StatusState")
+            .field("stopping", &self.stopping)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Routes of this module.
+pub fn routes(state: StatusState) -> Router {
+    Router::new()
+        .route("/ready", get(ready))
+        .route("/metrics", get(metrics))
+        .route("/loki/api/v1/status/buildinfo", get(build_info))
+        .route("/flush", get(flush).post(flush))
+        .route("/config", get(config))
+        .route("/services", get(services))
+        .route("/log_level", get(log_level).post(set_log_level))
+        .route("/ring", any(no_ring))
+        .route("/memberlist", any(no_ring))
+        .with_state(state)
+}
+
+async fn ready(State(state): State<StatusState>) -> Response {
+    if state.stopping.load(Ordering::Acquire) {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the service is shutting down\n").into_response();
+    }
+    "ready\n".into_response()
+}
+
+async fn metrics(State(state): State<StatusState>) -> Response {
+    state.metrics.run_upkeep();
+    let content_type = "text/plain; version=0.0.4; charset=utf-8";
+    ([(header::CONTENT_TYPE, content_type)], state.metrics.render()).into_response()
+}
+
+/// Loki's shape; clients show the version and otherwise only want the keys.
+async fn build_info() -> Response {
+    let revision = option_env!("RANKLINE_BUILD_REVISION").unwrap_or("unknown");
+    answer(&json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "revision": revision,
+        "branch": "main",
+        "buildUser": "rankline",
+        "buildDate": option_env!("RANKLINE_BUILD_DATE").unwrap_or("unknown"),
+        "goVersion": "",
+    }))
+}
+
+/// Starts a flush of every open batch. There is no need to: what is acknowledged is stored.
+async fn flush(State(state): State<StatusState>) -> StatusCode {
+    state.ingester.flush("request");
+    StatusCode::NO_CONTENT
+}
+
+async fn config(State(state): State<StatusState>) -> String {
+    state.config.print()
+}
+
+async fn services(State(state): State<StatusState>) -> String {
+    let now = if state.stopping.load(Ordering::Acquire) {
+        "Stopping"
+    } else {
+        "Running"
+    };
+    let part = |name: &str| format!("{name} => {now}\n");
+    ["server", "ingester", "querier", "compactor"].map(part).concat()
+}
+
+async fn log_level(State(state): State<StatusState>) -> Response {
+    answer(&json!({"message": format!("Current log level is {}", state.log_level.current())}))
+}
+
+#[derive(Debug, Deserialize)]
+struct NewLevel {
+    log_level: String,
+}
+
+async fn set_log_level(State(state): State<StatusState>, Form(new): Form<NewLevel>) -> Response {
+    match state.log_level.set(&new.log_level) {
+        Ok(()) => {
+            let message = format!("Log level set to {}", new.log_level);
+            answer(&json!({"status": "success", "message": message}))
+        }
+        Err(error) => {
+            let mut response = answer(&json!({"status": "failed", "message": error}));
+            *response.status_mut() = StatusCode::BAD_REQUEST;
+            response
+        }
+    }
+}
+
+async fn no_ring() -> ApiError {
+    ApiError::NotBuilt("rankline has no ring: replicas share nothing but the bucket".to_owned())
+}
+
+fn answer(body: &serde_json::Value) -> Response {
+    json_response(body.to_string().into_bytes()).into_response()
+}

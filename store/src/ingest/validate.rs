@@ -19,6 +19,9 @@ pub const FILTER_TIMESTAMP: &str = "rankline_ts";
 /// Most messages a client is shown about one request; all refusals are counted.
 const MAX_MESSAGES: usize = 20;
 
+/// Longest label name: Loki's default.
+const MAX_LABEL_NAME_BYTES: usize = 1024;
+
 /// The limits of [`Config`] that concern single entries and streams.
 #[derive(Debug, Clone)]
 pub struct Rules {
@@ -40,7 +43,7 @@ impl From<&Config> for Rules {
         Self {
             max_line_bytes: config.max_line_bytes.as_usize(),
             max_label_names: config.max_label_names,
-            max_label_name_bytes: config.max_label_name_bytes.as_usize(),
+            max_label_name_bytes: MAX_LABEL_NAME_BYTES,
             max_label_value_bytes: config.max_label_value_bytes.as_usize(),
             max_metadata_bytes: config.max_metadata_bytes.as_usize(),
             max_metadata_fields: config.max_metadata_fields,

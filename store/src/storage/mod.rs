@@ -41,8 +41,6 @@ pub struct StorageConfig {
     pub access_key_id: Option<String>,
     /// Its secret.
     pub secret_access_key: Option<Secret>,
-    /// Session token of temporary credentials.
-    pub session_token: Option<Secret>,
     /// Bucket in the path instead of the host name.
     pub path_style: bool,
     /// Allow `http://` endpoints.
@@ -381,9 +379,6 @@ fn open_s3(config: &StorageConfig, bucket: &str) -> object_store::Result<Arc<dyn
     }
     if let Some(secret) = &config.secret_access_key {
         builder = builder.with_secret_access_key(secret.reveal());
-    }
-    if let Some(token) = &config.session_token {
-        builder = builder.with_token(token.reveal());
     }
     Ok(Arc::new(builder.build()?))
 }
