@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::catalog::{Catalog, CatalogOptions};
+use crate::compaction::{CompactionOptions, Compactor};
 use crate::config::Config;
 use crate::http::{self, AppState, status::StatusState};
 use crate::ingest::Ingester;
@@ -164,6 +165,8 @@ fn late(deadline: Duration) -> String {
 /// Starts what runs beside the requests; it ends when `stop` does.
 fn spawn_background(state: &AppState, tasks: &TaskTracker, stop: &CancellationToken) {
     if state.config.compaction {
-        let _ = (state, tasks, stop);
+        let (storage, catalog) = (state.storage.clone(), Arc::clone(&state.catalog));
+        let compactor = Compactor::new(storage, catalog, CompactionOptions::default(), stop.clone());
+        tasks.spawn(async move { compactor.run().await });
     }
 }

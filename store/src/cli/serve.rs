@@ -87,6 +87,7 @@ fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<()> {
         stop.cancel();
         next().await;
         tracing::warn!("second signal: ending without waiting");
+        #[expect(clippy::disallowed_methods, reason = "a second signal asks for exactly this")]
         std::process::exit(1);
     });
     Ok(())

@@ -8,22 +8,25 @@ use axum::body::Body as HttpBody;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use metrics::counter;
 use prost::Message;
 
 use super::AppState;
 use super::error::ApiError;
-use crate::entry::StreamEntries;
-use crate::ingest::PushError;
+use crate::entry::{Entry, StreamEntries};
 use crate::ingest::decode::{self, Body, DecodeError, JsonForm};
 use crate::ingest::validate::Rules;
+use crate::ingest::{PushError, Reservation};
 use crate::metrics as names;
 use crate::tenants;
 
 /// Bodies larger than this are decoded on a blocking thread; smaller ones take less time than the way there.
 const INLINE_DECODE_BYTES: usize = 16 * 1024;
+/// Memory for unpacking is reserved at this multiple of the packed body.
+const UNPACK_RATIO: u64 = 8;
 
 /// Routes of this module.
 pub(super) fn routes() -> Router<AppState> {
@@ -90,20 +93,32 @@ async fn push(app: AppState, format: Format, headers: HeaderMap, body: HttpBody)
 
 async fn store(app: &AppState, format: Format, headers: &HeaderMap, body: HttpBody) -> Result<(), ApiError> {
     let tenant = tenants::one(headers, app.config.tenants_required)?;
-    let limit = app.config.push_max_bytes.as_usize();
-    let bytes = read_body(body, headers, limit).await.inspect_err(|e| {
-        refused(match e {
-            ApiError::TooLarge(_) => "too_large",
-            _ => "connection",
-        })
-    })?;
+    let limit = app.config.push_max_bytes.0;
+    let mut reservation = app.ingester.reserve().inspect_err(|e| refused(reason(e)))?;
+    let bytes = read_body(body, headers, limit, &mut reservation).await?;
     counter!(names::PUSH_BYTES).increment(bytes.len() as u64);
+    // What the body unpacks to is known only afterwards; logs shrink to an eighth or so.
+    let packed = bytes.len() as u64;
+    let unpacked = packed
+        .saturating_mul(UNPACK_RATIO)
+        .min(app.config.push_max_decoded_bytes.0);
+    let reserved = match reservation.set(packed + unpacked) {
+        // Alone it may still fit, once its true size is known.
+        Err(PushError::TooLarge { .. }) => reservation.set(packed),
+        other => other,
+    };
+    reserved.inspect_err(|e| refused(reason(e)))?;
     let decoded = decode_and_check(app, format, headers, bytes).await?;
     if !decoded.streams.is_empty() {
-        app.ingester
-            .push(&tenant, decoded.streams)
-            .await
-            .inspect_err(|e| refused(reason(e)))?;
+        let entries = decoded.streams.iter().flat_map(|stream| &stream.entries);
+        let bytes = entries.map(Entry::memory_bytes).sum::<usize>() as u64;
+        let stored = async {
+            reservation.set(bytes)?;
+            app.ingester
+                .push_reserved(&tenant, decoded.streams, reservation)
+                .await
+        };
+        stored.await.inspect_err(|e| refused(reason(e)))?;
     }
     match decoded.refusals.is_empty() {
         true => Ok(()),
@@ -111,29 +126,42 @@ async fn store(app: &AppState, format: Format, headers: &HeaderMap, body: HttpBo
     }
 }
 
-/// The whole body, at most `limit` bytes of it.
-async fn read_body(body: HttpBody, headers: &HeaderMap, limit: usize) -> Result<Bytes, ApiError> {
-    let too_large = |bytes: &str| {
+/// The whole body, at most `limit` bytes of it; its memory is reserved as it comes.
+async fn read_body(
+    body: HttpBody,
+    headers: &HeaderMap,
+    limit: u64,
+    reservation: &mut Reservation,
+) -> Result<Bytes, ApiError> {
+    let too_large = |bytes: u64| {
+        refused("too_large");
         ApiError::TooLarge(format!(
             "request body too large: message size too large than max ({bytes} vs {limit})"
         ))
     };
-    let announced = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|v| v.to_str().ok())
-        .unwrap_or_default();
-    if announced.parse::<usize>().is_ok_and(|bytes| bytes > limit) {
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok());
+    let announced: u64 = announced.and_then(|v| v.parse().ok()).unwrap_or_default();
+    if announced > limit {
         return Err(too_large(announced));
     }
-    axum::body::to_bytes(body, limit).await.map_err(|error| {
-        let cause = std::error::Error::source(&error)
-            .map(ToString::to_string)
-            .unwrap_or_default();
-        match cause.contains("length limit") {
-            true => too_large("more"),
-            false => ApiError::BadRequest(format!("request body ended early: {error}")),
+    reservation.set(announced).inspect_err(|e| refused(reason(e)))?;
+    let mut whole = BytesMut::with_capacity(usize::try_from(announced).unwrap_or_default());
+    let mut chunks = body.into_data_stream();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|error| {
+            refused("connection");
+            ApiError::BadRequest(format!("request body ended early: {error}"))
+        })?;
+        let length = (whole.len() + chunk.len()) as u64;
+        if length > limit {
+            return Err(too_large(length));
         }
-    })
+        reservation
+            .set(length.max(announced))
+            .inspect_err(|e| refused(reason(e)))?;
+        whole.extend_from_slice(&chunk);
+    }
+    Ok(whole.freeze())
 }
 
 /// A request whose entries may be stored, and what was refused of it.
@@ -173,9 +201,7 @@ async fn decode_and_check(
     };
     let result = match inline {
         true => work(),
-        false => tokio::task::spawn_blocking(work)
-            .await
-            .unwrap_or_else(|e| Err(Refused::Broken(e.to_string()))),
+        false => app.ingester.compute(work).await?,
     };
     let decoded = result?;
     for (reason, entries) in decoded.refusals.counts() {
@@ -188,7 +214,6 @@ async fn decode_and_check(
 enum Refused {
     Decode(DecodeError),
     Empty,
-    Broken(String),
 }
 
 impl From<DecodeError> for Refused {
@@ -211,7 +236,6 @@ impl From<Refused> for ApiError {
                 refused(reason(&PushError::Empty));
                 PushError::Empty.into()
             }
-            Refused::Broken(error) => Self::Internal(format!("decoding ended early: {error}")),
         }
     }
 }
