@@ -79,7 +79,7 @@ impl Merge {
                 if stop.is_cancelled() {
                     return Err(Interrupt::Stopped);
                 }
-                let read = handle.block_on(storage.read_range(&path, range));
+                let read = handle.block_on(storage.read_once(&path, range));
                 read.map(Vec::from).map_err(Interrupt::Storage)
             })
         };

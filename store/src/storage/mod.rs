@@ -231,6 +231,22 @@ impl Storage {
         ranges.pop().ok_or_else(|| length_error(path, &range, 0))
     }
 
+    /// Reads one range past the cache: what is read once and never again must not push out what queries come back to.
+    ///
+    /// # Errors
+    /// As [`Storage::read_ranges`].
+    pub async fn read_once(&self, path: &Path, range: Range<u64>) -> Result<Bytes, StorageError> {
+        if range.is_empty() {
+            return Ok(Bytes::new());
+        }
+        let mut fetched = self.fetch(path, std::slice::from_ref(&range)).await?;
+        let bytes = fetched.pop().unwrap_or_default();
+        if bytes.len() as u64 != range.end - range.start {
+            return Err(length_error(path, &range, bytes.len() as u64));
+        }
+        Ok(bytes)
+    }
+
     /// Reads ranges, near ones in one request, several requests at once. The answer has the order of `ranges`, and
     /// every element exactly its range's length.
     ///
