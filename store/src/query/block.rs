@@ -26,6 +26,13 @@ impl Needs {
         metadata: MetadataNeeds::All,
     };
 
+    /// Nothing beyond streams and timestamps.
+    pub(super) const HEAD: Self = Self {
+        lines: false,
+        lengths: false,
+        metadata: MetadataNeeds::Names(Vec::new()),
+    };
+
     fn wants(&self, kind: &ColumnKind) -> bool {
         match kind {
             ColumnKind::Streams | ColumnKind::Timestamps => false,
@@ -210,6 +217,14 @@ impl BlockTask {
             }
         }
         Ok(body)
+    }
+
+    /// Whether the block has any of the structured metadata of `needs`.
+    pub(super) fn has_metadata(&self, needs: &Needs) -> bool {
+        let columns = &self.meta().columns;
+        columns
+            .iter()
+            .any(|column| matches!(column.kind, ColumnKind::Metadata(_)) && needs.wants(&column.kind))
     }
 
     /// Heap bytes that the block takes while it is scanned, about.

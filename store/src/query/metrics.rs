@@ -9,9 +9,7 @@ use super::select::BlockTask;
 use super::{Engine, QueryError, QueryStats};
 use crate::tenants::TenantId;
 use parking_lot::Mutex;
-use rankline_logql::{
-    Accumulator, EntryRef, EvalLimits, EvalSpec, MetadataNeeds, MetricExpr, MetricPlan, MetricValue,
-};
+use rankline_logql::{Accumulator, EntryRef, EvalLimits, EvalSpec, MetricExpr, MetricPlan, MetricValue};
 use std::sync::Arc;
 
 /// A metric query.
@@ -32,6 +30,17 @@ pub struct MetricAnswer {
     pub stats: QueryStats,
 }
 
+/// What a leaf has to look at in a block.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cost {
+    /// Timestamps alone.
+    Rows,
+    /// Timestamps and the lengths of lines.
+    Lengths,
+    /// Each entry.
+    Entries,
+}
+
 struct LeafScan {
     plan: Arc<MetricPlan>,
     leaf: usize,
@@ -50,9 +59,15 @@ impl Scan for LeafScan {
     fn needs(&self, task: &BlockTask) -> Needs {
         // Entries that may be there twice are told apart by all they are.
         if task.has_shared_rows() {
-            Needs::ALL
-        } else {
-            self.needs.clone()
+            return Needs::ALL;
+        }
+        match self.cost(task) {
+            Cost::Rows => Needs::HEAD,
+            Cost::Lengths => Needs {
+                lengths: true,
+                ..Needs::HEAD
+            },
+            Cost::Entries => self.needs.clone(),
         }
     }
 
@@ -75,14 +90,29 @@ impl Scan for LeafScan {
             stats,
             stream: None,
         };
-        if leaf.rows_only() || (leaf.lengths_only() && body.lengths.is_some()) {
-            fold.runs(leaf.rows_only())?;
-        } else {
-            fold.entries()?;
+        match self.cost(task) {
+            Cost::Rows => fold.runs(true)?,
+            Cost::Lengths => fold.runs(false)?,
+            Cost::Entries => fold.entries()?,
         }
         let after = sum.bytes();
         self.idle.lock().push(sum);
         self.budget.grow(after.saturating_sub(before))
+    }
+}
+
+impl LeafScan {
+    /// Rows without the structured metadata that the leaf looks at can be folded without their text.
+    fn cost(&self, task: &BlockTask) -> Cost {
+        let leaf = &self.plan.leaves()[self.leaf];
+        let bare = || !task.has_metadata(&self.needs);
+        if leaf.rows_suffice() && bare() {
+            Cost::Rows
+        } else if leaf.lengths_suffice() && bare() {
+            Cost::Lengths
+        } else {
+            Cost::Entries
+        }
     }
 }
 
@@ -119,11 +149,18 @@ impl<'a> Fold<'a> {
                     let lengths = &lengths[span.rows.start as usize..span.rows.end as usize];
                     self.sum.add_lengths(ts, lengths)?;
                 }
-                None => self.sum.add_rows(ts)?,
+                None => self.line_lengths(span)?,
             }
         }
         self.stats.post_filter_lines += self.rows.count();
         Ok(())
+    }
+
+    /// Lengths of lines that were read as text, because other rows of the block are shared.
+    fn line_lengths(&mut self, span: &Span) -> Result<(), QueryError> {
+        let length = |row| u32::try_from(self.body.line(row).len()).unwrap_or(u32::MAX);
+        let lengths: Vec<u32> = span.rows.clone().map(length).collect();
+        Ok(self.sum.add_lengths(self.rows.ts_of(&span.rows), &lengths)?)
     }
 
     fn shared_run(&mut self, span: &Span, rows_only: bool) -> Result<(), QueryError> {
@@ -269,15 +306,10 @@ impl Engine {
         let (start, end) = leaf.time_range();
         let read = self.plan(tenants, leaf.matchers(), start, end).await?;
         let tasks = read.blocks(start, end);
-        let lines = !leaf.rows_only() && !leaf.lengths_only();
         let needs = Needs {
-            lines: lines && (leaf.needs_line() || !leaf.head_filters().is_empty()),
-            lengths: leaf.lengths_only(),
-            metadata: if lines {
-                leaf.metadata_needs()
-            } else {
-                MetadataNeeds::Names(Vec::new())
-            },
+            lines: leaf.needs_line() || !leaf.head_filters().is_empty(),
+            lengths: false,
+            metadata: leaf.metadata_needs(),
         };
         let scan = Arc::new(LeafScan {
             head: HeadSearch::new(leaf.head_filters()),

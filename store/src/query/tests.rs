@@ -304,7 +304,6 @@ async fn answers_are_the_same_from_call_to_call() {
 type Count = &'static dyn Fn(&Row) -> f64;
 
 #[tokio::test]
-#[ignore = "metric plans are not evaluated yet"]
 async fn counts_agree_with_the_model_before_and_after_merging() {
     let batches = batches(5, 150, 3);
     let all = model(&batches);
