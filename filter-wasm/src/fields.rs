@@ -37,12 +37,11 @@ impl Fields {
 
     /// Appends the members that the record doesn't have (`present`: bits of `OWN_FIELDS`).
     pub(crate) fn write(&self, common: &Common, present: u16, out: &mut Vec<u8>) {
-        let mut number = Vec::new();
+        let mut number = [0u8; 20];
         for (i, name) in OWN_FIELDS.iter().enumerate() {
             if present & (1 << i) != 0 {
                 continue;
             }
-            number.clear();
             let value: &[u8] = match *name {
                 "rank" => decimal(self.rank.map(u64::from), &mut number),
                 "local_rank" => decimal(self.local_rank.map(u64::from), &mut number),
@@ -88,11 +87,8 @@ impl Common {
     }
 }
 
-fn decimal(value: Option<u64>, buffer: &mut Vec<u8>) -> &[u8] {
-    if let Some(value) = value {
-        json::push_decimal(buffer, value);
-    }
-    buffer
+fn decimal(value: Option<u64>, buffer: &mut [u8; 20]) -> &[u8] {
+    value.map_or(&[], |value| json::decimal(value, buffer))
 }
 
 /// The step that a training loop prints: `step 19/40`, `step: 10`, `step=3`, `iteration        7/  500000`.

@@ -104,10 +104,6 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.held.is_empty() && self.ready.is_empty()
-    }
-
     pub(crate) fn nothing_held(&self) -> bool {
         self.held.is_empty()
     }

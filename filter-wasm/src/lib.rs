@@ -32,6 +32,9 @@ mod partial;
 mod prefix;
 mod shape;
 mod tags;
+#[cfg(test)]
+mod tests;
+mod text;
 
 pub use config::{Config, ConfigProblem};
 pub use filter::{Filter, Output};

@@ -11,9 +11,9 @@ const MAX_RANK: u32 = 9_999_999;
 pub(crate) struct Prefix {
     /// Bytes of the line that belong to the prefixes.
     pub len: usize,
-    /// Global rank as a process itself says it (`[rank3]:`, `[Rank 3]`, mpirun's `[1,3]`).
+    /// Global rank as a process itself says it (`[rank3]:`, `[Rank 3]`).
     pub rank: Option<u32>,
-    /// Task number of `srun --label`: the rank when every task is one.
+    /// Task number of `srun --label` and of mpirun's `[1,3]`: the rank when every task is one.
     pub task: Option<u32>,
     /// Rank on its node (`[default3]:` of torchrun's tee).
     pub local_rank: Option<u32>,
@@ -149,7 +149,7 @@ fn mpirun(line: &[u8], inside: &[u8], close: usize, prefix: &mut Prefix) -> bool
     if line.get(colon) != Some(&b':') {
         return false;
     }
-    prefix.rank = Some(rank);
+    prefix.task = Some(rank);
     // Open MPI puts nothing behind its colon: a space there is the line's own indentation.
     prefix.len = colon + 1;
     prefix.excepthook = false;

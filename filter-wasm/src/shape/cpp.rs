@@ -31,7 +31,7 @@ pub(super) fn is_terminate(text: &[u8]) -> bool {
 }
 
 pub(super) fn start(text: &[u8]) -> Option<Start> {
-    if !matches!(text[0], b't' | b'l') || !is_terminate(text) {
+    if !matches!(text.first(), Some(b't' | b'l')) || !is_terminate(text) {
         return None;
     }
     let exception = memchr::memchr(b'\'', text).and_then(|open| {

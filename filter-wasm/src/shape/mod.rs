@@ -12,7 +12,7 @@ mod warning;
 use crate::line;
 
 /// One line as the shapes see it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct View<'a> {
     /// The line without its prefixes and colours; of a redrawn bar only the last state.
     pub text: &'a [u8],

@@ -58,7 +58,7 @@ pub(super) fn start(text: &[u8]) -> Option<Start> {
     if text.ends_with(b"last):") || text.ends_with(b"last): ") {
         return traceback_head(text);
     }
-    match text[0] {
+    match text.first().copied().unwrap_or_default() {
         b'E' | b'T' | b'F' | b'U' if ANNOUNCEMENTS.iter().any(|known| text.starts_with(known)) => {
             // The JVM also says `Exception in thread "main" …`.
             if text.starts_with(b"Exception in thread \"") {

@@ -31,7 +31,7 @@ pub(crate) enum Runtime {
 }
 
 pub(super) fn start(text: &[u8]) -> Option<Start> {
-    match text[0] {
+    match text.first().copied().unwrap_or_default() {
         b'F' | b'C' | b'T' => start_fault(text),
         b'E' => start_java(text),
         b'p' if text.starts_with(b"panic: ") => Start::plain(Shape::Runtime(Runtime::GoPanic)),

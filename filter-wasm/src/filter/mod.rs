@@ -1,0 +1,239 @@
+//! The filter as its callers see it: one record in, at most one out.
+//!
+//! A call scans the record, joins a line that was cut, reads the line (`examine`), finds the record that it belongs to (`place`)
+//! and writes what leaves (`emit`). This module holds the state and the calls.
+
+mod emit;
+mod examine;
+mod place;
+
+use crate::config::{Config, ConfigProblem};
+use crate::fields::Fields;
+use crate::hold::Waiting;
+use crate::json::{self, Scan};
+use crate::partial::{Partial, Partials};
+use crate::tags::{self, Tags};
+use crate::text;
+
+use examine::Source;
+
+/// What a call gives back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Output<'a> {
+    /// The input record goes on as it came.
+    Unchanged,
+    /// This JSON object goes on instead of the input; it may be another record than the call's own.
+    Record(&'a [u8]),
+    /// Nothing leaves on this call.
+    Nothing,
+}
+
+/// What [`Filter::handle`] decided; the record, if any, is in `out`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Decision {
+    Unchanged,
+    Out,
+    Nothing,
+}
+
+/// The filter and everything it holds.
+#[derive(Debug)]
+pub struct Filter {
+    config: Config,
+    tags: Tags,
+    waiting: Waiting,
+    partials: Partials,
+    /// Number of the current call.
+    call: u64,
+    /// The record given back last.
+    out: Vec<u8>,
+    /// The line without its escapes.
+    plain: Vec<u8>,
+    /// The line without its colours.
+    clean: Vec<u8>,
+}
+
+impl Filter {
+    /// A filter that holds nothing yet.
+    pub fn new(config: Config) -> Self {
+        Self {
+            config,
+            tags: Tags::default(),
+            waiting: Waiting::default(),
+            partials: Partials::default(),
+            call: 0,
+            out: Vec::new(),
+            plain: Vec::new(),
+            clean: Vec::new(),
+        }
+    }
+
+    /// Puts a record about each problem of the configuration in line, so that it shows among the logs. They leave with ticks.
+    pub fn report(&mut self, problems: &[ConfigProblem]) {
+        for problem in problems {
+            let mut record = b"{\"log\":\"".to_vec();
+            json::escape(problem.to_string().as_bytes(), &mut record);
+            record.extend_from_slice(b"; its default applies\",\"level\":\"error\",\"app\":\"rank_filter\"}");
+            self.waiting
+                .queue(tags::hash(0, self.config.tick_tag.as_bytes()), record);
+        }
+    }
+
+    /// Takes one record (a JSON object's text) of `tag` with its time, gives at most one back.
+    ///
+    /// A record that isn't understood goes on unchanged. A call with the configured tick tag is a tick at that time.
+    pub fn record(&mut self, tag: &[u8], sec: u32, nsec: u32, record: &[u8]) -> Output<'_> {
+        let ts = u64::from(sec) * 1_000_000_000 + u64::from(nsec);
+        if tag == self.config.tick_tag.as_bytes() {
+            let of = tag_of_tick(record);
+            return match self.tick_of(of, ts) {
+                Some(due) => Output::Record(due),
+                None => Output::Nothing,
+            };
+        }
+        match self.handle(tag, ts, record) {
+            Decision::Unchanged => Output::Unchanged,
+            Decision::Out => Output::Record(&self.out),
+            Decision::Nothing => Output::Nothing,
+        }
+    }
+
+    /// One record that is complete and only waits for a free call.
+    pub fn ready(&mut self) -> Option<&[u8]> {
+        self.emit_queued(None).then_some(self.out.as_slice())
+    }
+
+    /// One record that is due at `now_ns` (nanoseconds since the epoch): complete, or held for `flush_ms` without a new line.
+    ///
+    /// The wait is measured from tick to tick, since the records' own times may be long past.
+    pub fn tick(&mut self, now_ns: u64) -> Option<&[u8]> {
+        self.tick_of(None, now_ns)
+    }
+
+    fn tick_of(&mut self, tag: Option<u64>, now_ns: u64) -> Option<&[u8]> {
+        let limit = self.config.flush_ms.saturating_mul(1_000_000);
+        while let Some(partial) = self.partials.take_due(tag, now_ns, limit) {
+            self.give_up(&partial);
+        }
+        let mut due = Vec::new();
+        for (index, held) in self.waiting.all().enumerate() {
+            if tag.is_none_or(|tag| tag == held.tag) {
+                let since = *held.seen_by_tick.get_or_insert(now_ns);
+                if now_ns.saturating_sub(since) >= limit {
+                    due.push(index - due.len());
+                }
+            }
+        }
+        for index in due {
+            self.close(index);
+        }
+        self.emit_queued(tag).then_some(self.out.as_slice())
+    }
+
+    /// The next record that is still here, due or not: call at the end of input until it gives nothing.
+    pub fn flush(&mut self) -> Option<&[u8]> {
+        while let Some(partial) = self.partials.take_any() {
+            self.give_up(&partial);
+        }
+        while !self.waiting.nothing_held() {
+            self.close(0);
+        }
+        self.ready()
+    }
+
+    /// How many records are held or wait for a free call.
+    pub fn pending(&self) -> usize {
+        self.waiting.count() + self.partials.count()
+    }
+
+    fn handle(&mut self, tag: &[u8], ts: u64, record: &[u8]) -> Decision {
+        self.call += 1;
+        let tag_hash = tags::hash(0, tag);
+        let memory = self.tags.get(tag_hash, &self.config);
+        let Some(scan) = json::scan(record, &self.config.log_keys, &memory.kubernetes) else {
+            return Decision::Unchanged;
+        };
+        if let Some(kubernetes) = &scan.kubernetes {
+            memory.see_kubernetes(record, kubernetes, &self.config);
+        }
+        let stream = examine::stream_key(tag_hash ^ memory.pod, record, &scan);
+        if scan.partial {
+            let limit = self.config.max_record_bytes;
+            if let Some(partial) = self.partials.add(tag_hash, stream, ts, record, &scan, limit) {
+                self.give_up(&partial);
+            }
+            return self.give_queued(tag_hash);
+        }
+        if scan.partial_flag.is_some()
+            && let Some(partial) = self.partials.take(stream)
+        {
+            return self.handle_joined(tag_hash, &partial, record, &scan);
+        }
+        self.handle_line(Source {
+            tag: tag_hash,
+            ts,
+            record,
+            scan: &scan,
+            late: false,
+        })
+    }
+
+    /// The last part of a line has come.
+    fn handle_joined(&mut self, tag: u64, partial: &Partial, record: &[u8], last: &Scan) -> Decision {
+        let flag = last.partial_flag.clone().map_or(&b"F"[..], |span| &record[span]);
+        let joined = partial.complete(&record[last.log.clone()], flag);
+        let memory = self.tags.get(tag, &self.config);
+        let Some(scan) = json::scan(&joined, &self.config.log_keys, &memory.kubernetes) else {
+            return Decision::Unchanged; // both parts were understood, so this can't be
+        };
+        self.handle_line(Source {
+            tag,
+            ts: partial.ts,
+            record: &joined,
+            scan: &scan,
+            late: true,
+        })
+    }
+
+    /// Lets an incomplete line leave as it is.
+    fn give_up(&mut self, partial: &Partial) {
+        let mut out = partial.complete(b"", b"P");
+        let common = &self.tags.get(partial.tag, &self.config).common;
+        if let Some(scan) = json::scan(&out, &self.config.log_keys, b"") {
+            out.truncate(scan.end);
+            Fields::default().write(common, scan.present, &mut out);
+            emit::push_time(&mut out, partial.ts);
+            out.push(b'}');
+        }
+        self.waiting.queue(partial.tag, out);
+    }
+
+    /// One whole line, or several that somebody else has merged.
+    fn handle_line(&mut self, source: Source<'_>) -> Decision {
+        let (mut plain, mut clean) = (std::mem::take(&mut self.plain), std::mem::take(&mut self.clean));
+        let (escaped, newline) = text::without_newline(&source.record[source.scan.log.clone()]);
+        let whole = text::readable(escaped, &mut plain, &mut clean);
+        let first = memchr::memchr(b'\n', whole).unwrap_or(whole.len());
+        let line = self.examine(source, escaped, newline, &whole[..first]);
+        let decision = if first < whole.len() {
+            self.pass_merged(line, &whole[first + 1..])
+        } else {
+            self.place(line)
+        };
+        (self.plain, self.clean) = (plain, clean);
+        decision
+    }
+}
+
+/// A tick may be for one tag alone: `{"tag":"kube.x"}`.
+fn tag_of_tick(record: &[u8]) -> Option<u64> {
+    let mut found = None;
+    json::members(record, 0, |name, value| {
+        if name == b"tag" && record[value.start] == b'"' {
+            let mut tag = Vec::new();
+            json::unescape(&record[value.start + 1..value.end - 1], &mut tag);
+            found = Some(tags::hash(0, &tag));
+        }
+    })?;
+    found
+}

@@ -1,0 +1,296 @@
+//! Which record a line belongs to: a held one, a new one, or none.
+//!
+//! The order of lines within each key is kept by one rule: before a line leaves or starts anything, all held records that own
+//! lines of its key are closed, so that they stand before it in the queue.
+
+use crate::hold::{Blank, Held};
+use crate::line;
+use crate::shape::{Shape, Start, Step, View};
+
+use super::examine::{self, Line};
+use super::{Decision, Filter, emit};
+
+/// Most blank lines that wait behind a held record.
+const MAX_TAIL: usize = 16;
+
+impl Filter {
+    /// Finds the line's record: a held one, a new one, or none.
+    pub(super) fn place(&mut self, line: Line<'_>) -> Decision {
+        if self.config.merge {
+            if !self.waiting.nothing_held() {
+                self.close_aged(line.source.tag, line.source.ts);
+                if self.join(&line) {
+                    return self.give_queued(line.source.tag);
+                }
+            }
+            self.tags.get(line.source.tag, &self.config).last_key[line.stderr] = line.key;
+            let view = View {
+                text: line.body,
+                ..View::default()
+            };
+            if let Some(start) = Shape::start(&view, line.fields.level) {
+                self.hold(&line, start);
+                return self.give_queued(line.source.tag);
+            }
+        }
+        self.leave(&line)
+    }
+
+    /// A record of several lines, which somebody else has merged: it keeps its place and gets its fields. `rest`: all lines but
+    /// the first.
+    pub(super) fn pass_merged(&mut self, mut line: Line<'_>, rest: &[u8]) -> Decision {
+        self.close_owners(&line, None);
+        let first = View {
+            text: line.body,
+            ..View::default()
+        };
+        if let Some(start) = Shape::start(&first, line.fields.level) {
+            if let Some((from, to)) = start.exception {
+                line.fields.exception = line.body[from..to].to_vec();
+            }
+            let mut shape = start.shape;
+            let mut lines = 1;
+            for text in rest.split(|&b| b == b'\n') {
+                let step = shape.step(&View {
+                    text,
+                    burst: true,
+                    instant: true,
+                    ..View::default()
+                });
+                if let Step::Exception(from, to) = step {
+                    line.fields.exception = text[from..to].to_vec();
+                }
+                if step == Step::Other {
+                    break;
+                }
+                lines += 1;
+            }
+            line.fields.level = shape.level(lines).max(line.fields.level);
+        }
+        self.leave(&line)
+    }
+
+    /// Gives the line to the held record that it continues. Records of its key that it doesn't continue are closed.
+    ///
+    /// The record touched last is asked first. One of a deeper key (`[rank3]:` for a line without it) is asked only while it
+    /// may adopt lines: processes print their stacks without the prefix of the line that announces them.
+    fn join(&mut self, line: &Line<'_>) -> bool {
+        let mut candidates: Vec<(u64, usize)> = Vec::new();
+        for (index, held) in self.waiting.held().iter().enumerate() {
+            if held.stream == line.stream && (held.owns(line.key) || held.outer.contains(&line.key)) {
+                candidates.push((held.touched, index));
+            }
+        }
+        if candidates.is_empty() {
+            return false;
+        }
+        candidates.sort_unstable_by_key(|&(touched, _)| std::cmp::Reverse(touched));
+        let last_key = self.tags.get(line.source.tag, &self.config).last_key[line.stderr];
+        let blank = line::is_blank(line.body);
+        let taker = candidates.iter().find_map(|&(_, index)| {
+            let held = &self.waiting.held()[index];
+            let (id, own) = (held.id, held.owns(line.key));
+            let allowed = own
+                || if blank {
+                    held.key == last_key
+                } else {
+                    held.may_adopt()
+                };
+            if allowed {
+                self.try_join(index, line, !own).map(|last| (id, last))
+            } else {
+                None
+            }
+        });
+        self.close_owners(line, taker.map(|(id, _)| id));
+        let Some((id, last)) = taker else { return false };
+        if last && let Some(index) = self.waiting.held().iter().position(|held| held.id == id) {
+            self.close(index);
+        }
+        self.keep_bounds();
+        true
+    }
+
+    /// Closes the records that own lines of the line's key, for these stand before it; all but the one that takes it.
+    fn close_owners(&mut self, line: &Line<'_>, taker: Option<u64>) {
+        let owns = |held: &Held| held.stream == line.stream && held.owns(line.key) && taker != Some(held.id);
+        while let Some(index) = self.waiting.held().iter().position(owns) {
+            self.close(index);
+        }
+    }
+
+    /// Appends the line if the record goes on with it; says whether it was its last one.
+    ///
+    /// `foreign`: the line lacks the record's prefix, so only its own look counts.
+    fn try_join(&mut self, index: usize, line: &Line<'_>, foreign: bool) -> Option<bool> {
+        let burst_ns = self.config.burst_ms.saturating_mul(1_000_000);
+        let held = self.waiting.at(index);
+        let (text, logged, offset) = behind_head(held, line.body);
+        let blank = line::is_blank(text);
+        if held.head_repeats && !logged && !blank {
+            return None;
+        }
+        let gap = line.source.ts.saturating_sub(held.last_ts);
+        let view = View {
+            text,
+            burst: gap <= burst_ns,
+            instant: gap <= burst_ns / 10,
+            excepthook: line.prefix.excepthook && !foreign,
+            own_prefix: line.prefix.len > 0 && !foreign,
+            logged,
+        };
+        let mut shape = held.shape;
+        let step = shape.step(&view);
+        let joins = match step {
+            Step::Other => false,
+            Step::Join { sure } => !foreign || sure || blank,
+            Step::Exception(..) => !foreign,
+            Step::Last => true,
+        };
+        if !joins || (blank && held.tail.len() >= MAX_TAIL) {
+            return None;
+        }
+        held.shape = shape;
+        held.touched = self.call;
+        held.fields.add(&line.fields);
+        let key = held.key;
+        if logged {
+            if !held.head_repeats && offset > 0 {
+                held.head = line.body[..offset].to_vec();
+            }
+            held.head_repeats = true;
+        }
+        if let Step::Exception(from, to) = step {
+            held.fields.exception = text[from..to].to_vec();
+        }
+        if foreign && !blank && !held.adopted.contains(&line.key) {
+            held.adopted.push(line.key);
+        }
+        if blank {
+            let blank = self.blank(line);
+            self.waiting.append_blank(index, blank, line.source.ts);
+        } else {
+            let shown = self.shown(line);
+            let text = shown.as_deref().unwrap_or(line.escaped);
+            self.waiting.append(index, text, line.newline, line.source.ts);
+        }
+        self.tags.get(line.source.tag, &self.config).last_key[line.stderr] = key;
+        let held = self.waiting.at(index);
+        let full =
+            held.text.len() >= self.config.max_record_bytes || held.lines >= self.config.max_record_lines;
+        Some(step == Step::Last || full)
+    }
+
+    /// A blank line with its own record, for the case that the held one ends before it.
+    fn blank(&mut self, line: &Line<'_>) -> Blank {
+        let mut record = self.waiting.buffer();
+        record.extend_from_slice(&line.source.record[..line.source.scan.end]);
+        let common = &self.tags.get(line.source.tag, &self.config).common;
+        line.fields.write(common, line.source.scan.present, &mut record);
+        emit::push_time(&mut record, line.source.ts);
+        record.extend_from_slice(&line.source.record[line.source.scan.end..]);
+        Blank {
+            escaped: line.escaped.to_vec(),
+            record,
+        }
+    }
+
+    fn hold(&mut self, line: &Line<'_>, start: Start) {
+        let mut fields = line.fields.clone();
+        let (mut key, mut outer, mut adopted) = (line.key, examine::outer_keys(line), Vec::new());
+        if start.head > 0
+            && let Some(glued) = examine::glued_prefix(line, &line.body[..start.head])
+        {
+            // The prefixes that the next lines will have stand behind a bar; this line still keeps its place in its own key.
+            adopted.push(key);
+            key = glued.key;
+            outer = vec![line.stream];
+            fields.rank = glued.prefix.rank.or(fields.rank);
+            fields.local_rank = glued.prefix.local_rank.or(fields.local_rank);
+        }
+        if let Some((from, to)) = start.exception {
+            fields.exception = line.body[from..to].to_vec();
+        }
+        let head = match start.shape {
+            Shape::Announced(_) => line.body[..line.body.len().min(400)].to_vec(),
+            _ if line::is_bar(&line.body[..start.head]) => Vec::new(),
+            _ => line.body[..start.head].to_vec(),
+        };
+        let mut record = self.waiting.buffer();
+        record.extend_from_slice(line.source.record);
+        let mut text = self.waiting.buffer();
+        text.extend_from_slice(self.shown(line).as_deref().unwrap_or(line.escaped));
+        self.waiting.hold(Held {
+            tag: line.source.tag,
+            stream: line.stream,
+            id: self.call,
+            key,
+            outer,
+            adopted,
+            shape: start.shape,
+            record,
+            log: line.source.scan.log.clone(),
+            end: line.source.scan.end,
+            present: line.source.scan.present,
+            text,
+            newline: line.newline,
+            lines: 1,
+            first_ts: line.source.ts,
+            last_ts: line.source.ts,
+            head,
+            head_repeats: false,
+            tail: Vec::new(),
+            touched: self.call,
+            seen_by_tick: None,
+            fields,
+        });
+        self.keep_bounds();
+    }
+
+    /// Lets the oldest records leave early while there are too many.
+    fn keep_bounds(&mut self) {
+        while self.waiting.held_records() > self.config.max_held_records.max(1)
+            || (self.waiting.held_bytes() > self.config.max_held_bytes && self.waiting.held_records() > 1)
+        {
+            self.close(0);
+        }
+    }
+
+    /// Closes records of the tag that wait since long before this line.
+    fn close_aged(&mut self, tag: u64, ts: u64) {
+        let limit = self.config.max_age_ms.saturating_mul(1_000_000);
+        while let Some(index) = self
+            .waiting
+            .held()
+            .iter()
+            .position(|held| held.tag == tag && ts.saturating_sub(held.last_ts) > limit)
+        {
+            self.close(index);
+        }
+    }
+}
+
+/// The line's text behind the head that the record's lines repeat: the text, whether the head was there, its length.
+fn behind_head<'a>(held: &Held, body: &'a [u8]) -> (&'a [u8], bool, usize) {
+    if held.head.is_empty() {
+        return (body, false, 0);
+    }
+    if let Shape::Announced(_) = held.shape {
+        // The announcing line's own header may stand before the traceback's head.
+        let bare = line::trim_end(body);
+        if let Some(head) = bare.strip_suffix(line::TRACEBACK)
+            && !line::is_blank(head)
+            && held.head.starts_with(head)
+        {
+            return (&body[head.len()..], true, head.len());
+        }
+        return (body, false, 0);
+    }
+    if body.starts_with(&held.head) {
+        return (&body[held.head.len()..], true, held.head.len());
+    }
+    if held.head_repeats && line::trim_end(&held.head) == line::trim_end(body) {
+        return (b"", true, 0);
+    }
+    (body, false, 0)
+}

@@ -1,0 +1,100 @@
+//! From the text in the record to the text that is looked at: escapes, colours, redrawn bars.
+//!
+//! What leaves the filter is always made of the bytes that came in; these functions only cut pieces out of them, or make the
+//! readable copy that the rules look at.
+
+use crate::{json, line};
+
+/// The escaped text without one newline at its end, and whether there was one.
+pub(crate) fn without_newline(escaped: &[u8]) -> (&[u8], bool) {
+    let Some(rest) = escaped.strip_suffix(b"\\n") else {
+        return (escaped, false);
+    };
+    let backslashes = rest.iter().rev().take_while(|&&b| b == b'\\').count();
+    if backslashes % 2 == 1 {
+        (escaped, false)
+    } else {
+        (rest, true)
+    }
+}
+
+/// The line without escapes and colours, in whichever buffer it needed.
+pub(crate) fn readable<'a>(escaped: &'a [u8], plain: &'a mut Vec<u8>, clean: &'a mut Vec<u8>) -> &'a [u8] {
+    if memchr::memchr(b'\\', escaped).is_none() {
+        return escaped;
+    }
+    plain.clear();
+    json::unescape(escaped, plain);
+    if memchr::memchr(0x1b, plain).is_none() {
+        return plain;
+    }
+    clean.clear();
+    without_colours(plain, clean);
+    clean
+}
+
+/// Drops ANSI's control sequences.
+pub(crate) fn without_colours(text: &[u8], out: &mut Vec<u8>) {
+    let mut rest = text;
+    while let Some(at) = memchr::memchr(0x1b, rest) {
+        out.extend_from_slice(&rest[..at]);
+        rest = &rest[at + 1..];
+        let Some(sequence) = rest.strip_prefix(b"[") else {
+            continue;
+        };
+        let length = sequence.iter().take_while(|b| matches!(b, 0x20..=0x3f)).count();
+        rest = sequence.get(length + 1..).unwrap_or(b"");
+    }
+    out.extend_from_slice(rest);
+}
+
+/// Of a redrawn bar the last state that isn't empty.
+pub(crate) fn last_state(text: &[u8]) -> &[u8] {
+    if memchr::memchr(b'\r', text).is_none() {
+        return text;
+    }
+    text.rsplit(|&b| b == b'\r')
+        .find(|part| !part.is_empty())
+        .unwrap_or(b"")
+}
+
+/// Without Ray's remark that it left out equal lines of other workers.
+pub(crate) fn without_repeats(text: &[u8]) -> &[u8] {
+    if !text.ends_with(b" across cluster]") && !text.ends_with(b")") {
+        return text;
+    }
+    memchr::memmem::rfind(text, b" [repeated ")
+        .filter(|&at| line::contains(&text[at..], b"x across cluster]"))
+        .map_or(text, |at| &text[..at])
+}
+
+/// The same on escaped text; nothing when there is but one state.
+pub(crate) fn collapse(escaped: &[u8]) -> Option<&[u8]> {
+    let mut parts = 0;
+    let mut last = 0..0;
+    let mut start = 0;
+    let mut at = 0;
+    loop {
+        let next = memchr::memchr(b'\\', &escaped[at..]).map(|n| n + at);
+        let (end, behind) = match next {
+            Some(b) if escaped.get(b + 1) == Some(&b'r') => (b, b + 2),
+            Some(b) if escaped[b..].starts_with(b"\\u000d") || escaped[b..].starts_with(b"\\u000D") => {
+                (b, b + 6)
+            }
+            Some(b) => {
+                at = (b + 2).min(escaped.len());
+                continue;
+            }
+            None => (escaped.len(), escaped.len()),
+        };
+        if end > start {
+            parts += 1;
+            last = start..end;
+        }
+        if next.is_none() {
+            break;
+        }
+        (start, at) = (behind, behind);
+    }
+    (parts > 1).then(|| &escaped[last])
+}
