@@ -2,6 +2,7 @@
 
 import json
 import time
+import urllib.parse
 
 import samples
 from support import NS, wait_until
@@ -129,7 +130,8 @@ def test_command_line_query(fed):
 
 def test_a_live_tail_shows_a_line_within_a_second(serve):
     server = serve("memory://")
-    url = server.url.replace("http", "ws") + "/loki/api/v1/tail?query=" + '%7Bjob%3D"live"%7D%20%7C%3D%20"step"'
+    query = urllib.parse.quote('{job="live"} |= "step"')
+    url = f"{server.url.replace('http', 'ws')}/loki/api/v1/tail?query={query}"
     with connect(url) as socket:
         for step in range(5):
             line = f"step {step}"
