@@ -49,7 +49,7 @@ QUESTIONS = [
     ),
     (
         "A word over all ranks, in one timeline",
-        '{job="srun-label-8r"} |= "Loss"',
+        '{job="srun-label-8r"} |~ "(?i)loss"',
         ["--since", "1h", "--limit", "8", "--forward"],
         8,
     ),
