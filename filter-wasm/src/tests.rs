@@ -121,6 +121,31 @@ fn chained_parts_and_blank_lines_without_prefix_stay_together() {
 }
 
 #[test]
+fn a_hosts_name_before_every_line_is_no_evidence_of_one_write() {
+    let mut run = Run::new(Config::default());
+    for line in TRACEBACK.lines() {
+        run.line(&format!("worker-1: {line}"));
+    }
+    run.ts += 1_000_000_000;
+    run.line("worker-1: saving");
+    let out = run.finish();
+    assert_eq!(out.len(), 2);
+    assert_eq!(
+        (&out[0]["exception"], &out[1]["log"]),
+        (&json!("ValueError"), &json!("worker-1: saving"))
+    );
+}
+
+#[test]
+fn asyncios_announcement_and_its_traceback_are_one_record() {
+    let mut run = Run::new(Config::default());
+    run.line("ERROR:asyncio:Task exception was never retrieved");
+    run.line("future: <Task finished name='Task-1' coro=<f() done> exception=ValueError('x')>");
+    run.lines(TRACEBACK);
+    assert_eq!(run.finish().len(), 1);
+}
+
+#[test]
 fn a_blank_line_behind_a_record_stays_a_line() {
     let mut run = Run::new(Config::default());
     run.lines(TRACEBACK);

@@ -137,7 +137,8 @@ impl Filter {
             instant: gap <= burst_ns / 10,
             excepthook: line.prefix.excepthook && !foreign,
             own_prefix: line.prefix.len > 0 && !foreign,
-            logged,
+            // A head without a time or a level is but somebody's name: it does not say that this is the same write.
+            logged: logged && line::starts_own_record(&held.head),
         };
         let mut shape = held.shape;
         let step = shape.step(&view);

@@ -229,7 +229,7 @@ fn follows_announcement(kind: Announced, view: &View<'_>) -> Option<(Shape, Step
     if kind == Announced::Fatal && view.instant && !line::is_blank(text) && !line::starts_own_record(text) {
         return Some((Shape::Runtime(runtime::Runtime::Fatal), MAYBE));
     }
-    if kind == Announced::Python && text.starts_with(b"future: <") {
+    if matches!(kind, Announced::Python | Announced::Log) && text.starts_with(b"future: <") {
         return Some((Shape::Announced(Announced::Python), SURE));
     }
     None
