@@ -11,6 +11,7 @@ use crate::pipeline::{Condition, LineFilter, MetadataNeeds, Pipeline};
 use crate::syntax::ast::{
     Conversion, Grouping, LabelFilter, LabelFormatValue, RangeAggregation, RangeOp, Stage, Unwrap,
 };
+use crate::template::Template;
 
 /// One range aggregation: what to read, and how to fold it.
 #[derive(Clone)]
@@ -281,11 +282,12 @@ fn hints(aggregation: &RangeAggregation, grouping: Option<&Grouping>, names: &mu
 fn stage_names(stage: &Stage, names: &mut Vec<String>) -> bool {
     match stage {
         Stage::LabelFilter(filter) => filter_names(filter, names),
-        Stage::LineFormat(_) => return false,
+        Stage::LineFormat(text) => return template_names(text, names),
         Stage::LabelFormat(formats) => {
             for format in formats {
                 match &format.value {
                     LabelFormatValue::Rename(source) => names.push(source.clone()),
+                    LabelFormatValue::Template(text) if template_names(text, names) => {}
                     LabelFormatValue::Template(_) => return false,
                 }
             }
@@ -293,6 +295,16 @@ fn stage_names(stage: &Stage, names: &mut Vec<String>) -> bool {
         _ => {}
     }
     true
+}
+
+/// Adds the labels a template reads; false when it may read any.
+fn template_names(text: &str, names: &mut Vec<String>) -> bool {
+    let fields = Template::parse("line", text)
+        .ok()
+        .and_then(|template| template.fields());
+    let known = fields.is_some();
+    names.extend(fields.into_iter().flatten());
+    known
 }
 
 fn filter_names(filter: &LabelFilter, names: &mut Vec<String>) {

@@ -18,6 +18,16 @@ impl LineFormatStage {
         Ok(Self { template })
     }
 
+    /// Whether the template may read any label.
+    pub(crate) fn reads_all_labels(&self) -> bool {
+        self.template.fields().is_none()
+    }
+
+    /// The labels the template reads.
+    pub(crate) fn intern_fields(&self, names: &mut Names) {
+        intern_fields(&self.template, names);
+    }
+
     /// Writes the new line into `out`; false, and `__error__`, when the template fails.
     pub(crate) fn run(
         &self,
@@ -78,9 +88,19 @@ impl LabelFormatStage {
                         .map_err(|cause| format!("invalid template for label '{}': {cause}", format.name))?,
                 ),
             };
+            if let Source::Template(template) = &source {
+                intern_fields(template, names);
+            }
             compiled.push((name, source));
         }
         Ok(Self { formats: compiled })
+    }
+
+    /// Whether a template may read any label.
+    pub(crate) fn reads_all_labels(&self) -> bool {
+        self.formats
+            .iter()
+            .any(|(_, source)| matches!(source, Source::Template(t) if t.fields().is_none()))
     }
 
     /// Sets labels. All templates see the labels as they were before the first of them.
@@ -131,6 +151,12 @@ impl LabelFormatStage {
             _ => None,
         };
         self.formats.iter().enumerate().map(render).collect()
+    }
+}
+
+fn intern_fields(template: &Template, names: &mut Names) {
+    for field in template.fields().into_iter().flatten() {
+        names.intern(&field);
     }
 }
 

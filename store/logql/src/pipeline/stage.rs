@@ -65,9 +65,12 @@ impl Step {
             }
             Stage::Unpack => Self::Unpack,
             Stage::LabelFilter(filter) => Self::Condition(Condition::new(filter, names)?),
-            Stage::LineFormat(template) => Self::LineFormat(
-                LineFormatStage::new(template).map_err(|cause| ParseError::in_stage(stage, cause))?,
-            ),
+            Stage::LineFormat(template) => {
+                let stage =
+                    LineFormatStage::new(template).map_err(|cause| ParseError::in_stage(stage, cause))?;
+                stage.intern_fields(names);
+                Self::LineFormat(stage)
+            }
             Stage::LabelFormat(formats) => Self::LabelFormat(
                 LabelFormatStage::new(formats, names).map_err(|cause| ParseError::in_stage(stage, cause))?,
             ),
@@ -95,7 +98,11 @@ impl Step {
 
     /// Whether the stage may look at any label.
     pub(crate) fn reads_all_labels(&self) -> bool {
-        matches!(self, Self::LineFormat(_) | Self::LabelFormat(_))
+        match self {
+            Self::LineFormat(stage) => stage.reads_all_labels(),
+            Self::LabelFormat(stage) => stage.reads_all_labels(),
+            _ => false,
+        }
     }
 }
 

@@ -15,5 +15,4 @@ mod validate;
 
 pub use labels::parse_labels;
 
-pub(crate) use parser::is_label_name;
 pub use parser::{format_query, parse, parse_selector};

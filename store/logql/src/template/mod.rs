@@ -1,44 +1,81 @@
-//! Go templates: for now literal text and `{{.name}}`; anything else is refused.
+//! Go's `text/template`, as far as LogQL uses it: pipelines, variables, `if`, `with`, `range`, `define` and `template`,
+//! the language's own functions and those Loki adds.
+//!
+//! An engine of its own, because the texts of Go's errors end up in `__error_details__`, strings are bytes that
+//! functions may cut anywhere, and what a template costs must be bounded: none of the crates for Go templates does that.
+//! Parsing and running are bounded in depth, output and work.
 
-/// What a template sees.
+mod exec;
+mod funcs;
+mod parse;
+mod printf;
+mod sprig;
+#[cfg(test)]
+mod tests;
+mod time;
+mod value;
+
+use std::collections::HashMap;
+
+use parse::Node;
+
+/// What a template sees of an entry.
 pub(crate) trait Context {
+    /// A label's value.
     fn label(&self, name: &str) -> Option<&str>;
+    /// All labels, ascending by name.
     fn labels(&self) -> Vec<(&str, &str)>;
+    /// The line as it is now.
     fn line(&self) -> &str;
+    /// ns since the epoch.
     fn timestamp(&self) -> i64;
 }
 
 /// A parsed template.
+#[derive(Debug)]
 pub(crate) struct Template {
-    pieces: Vec<(String, Option<String>)>,
+    name: &'static str,
+    text: String,
+    root: Vec<Node>,
+    defined: HashMap<String, Vec<Node>>,
 }
 
 impl Template {
-    pub(crate) fn parse(name: &str, text: &str) -> Result<Self, String> {
-        let mut pieces = Vec::new();
-        let mut rest = text;
-        while let Some((before, after)) = rest.split_once("{{") {
-            let (action, tail) = after.split_once("}}").ok_or("unclosed action")?;
-            let field = action
-                .trim()
-                .strip_prefix('.')
-                .filter(|field| crate::syntax::is_label_name(field));
-            let field =
-                field.ok_or_else(|| format!("template: {name}:1: {{{{{action}}}}} is not supported yet"))?;
-            pieces.push((before.to_owned(), Some(field.to_owned())));
-            rest = tail;
-        }
-        pieces.push((rest.to_owned(), None));
-        Ok(Self { pieces })
+    /// Parses a template; the error is Go's.
+    pub(crate) fn parse(name: &'static str, text: &str) -> Result<Self, String> {
+        let (root, defined) = parse::parse(name, text)?;
+        Ok(Self {
+            name,
+            text: text.to_owned(),
+            root,
+            defined,
+        })
     }
 
+    /// Appends the output to `out`; the error is Go's, and `out` is then of no use.
     pub(crate) fn execute(&self, context: &dyn Context, out: &mut String) -> Result<(), String> {
-        for (text, field) in &self.pieces {
-            out.push_str(text);
-            if let Some(field) = field {
-                out.push_str(context.label(field).unwrap_or(""));
+        let bytes = exec::execute(self, context)?;
+        push_text(&bytes, out);
+        Ok(())
+    }
+
+    /// The labels the template reads, when that can be said.
+    pub(crate) fn fields(&self) -> Option<Vec<String>> {
+        let mut names = Vec::new();
+        let lists = std::iter::once(&self.root).chain(self.defined.values());
+        for list in lists {
+            if !parse::fields(list, &mut names) {
+                return None;
             }
         }
-        Ok(())
+        Some(names)
+    }
+}
+
+/// Appends bytes as text; each byte that is no part of a character becomes U+FFFD.
+fn push_text(bytes: &[u8], out: &mut String) {
+    for chunk in bytes.utf8_chunks() {
+        out.push_str(chunk.valid());
+        out.extend(std::iter::repeat_n('\u{fffd}', chunk.invalid().len()));
     }
 }

@@ -1,0 +1,718 @@
+//! Template text to nodes.
+
+use std::collections::HashMap;
+
+use super::funcs;
+use crate::text::{quote_go, unquote_escapes};
+
+/// How deep blocks and parentheses may nest.
+const MAX_DEPTH: usize = 64;
+
+/// One piece of a template.
+#[derive(Clone, Debug)]
+pub(super) enum Node {
+    Text(String),
+    Action(Pipe),
+    If {
+        pipe: Pipe,
+        then: Vec<Node>,
+        otherwise: Vec<Node>,
+    },
+    With {
+        pipe: Pipe,
+        then: Vec<Node>,
+        otherwise: Vec<Node>,
+    },
+    Range {
+        pipe: Pipe,
+        body: Vec<Node>,
+        otherwise: Vec<Node>,
+    },
+    Call {
+        name: String,
+        pipe: Option<Pipe>,
+        at: usize,
+    },
+    Break,
+    Continue,
+}
+
+/// Commands joined by `|`, and the variables they set.
+#[derive(Clone, Debug)]
+pub(super) struct Pipe {
+    pub(super) variables: Vec<String>,
+    pub(super) declares: bool,
+    pub(super) commands: Vec<Command>,
+}
+
+/// An operand and its arguments.
+#[derive(Clone, Debug)]
+pub(super) struct Command {
+    pub(super) operands: Vec<Operand>,
+    pub(super) at: usize,
+    /// As Go prints it in errors.
+    pub(super) text: String,
+}
+
+/// A value in a command.
+#[derive(Clone, Debug)]
+pub(super) struct Operand {
+    pub(super) base: Base,
+    /// Fields behind the base, with the position of the last one that changes it.
+    pub(super) fields: Vec<String>,
+    pub(super) at: usize,
+    pub(super) text: String,
+}
+
+/// What an operand starts with.
+#[derive(Clone, Debug)]
+pub(super) enum Base {
+    Dot,
+    Variable(String),
+    Function(String),
+    Nil,
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    Str(String),
+    Pipe(Box<Pipe>),
+}
+
+type Parsed = (Vec<Node>, HashMap<String, Vec<Node>>);
+
+/// Parses a whole template.
+pub(super) fn parse(name: &'static str, text: &str) -> Result<Parsed, String> {
+    let mut parser = Parser {
+        name,
+        text,
+        at: 0,
+        trim_next: false,
+        depth: 0,
+        variables: vec!["$".to_owned()],
+        defined: HashMap::new(),
+        in_range: 0,
+    };
+    let (root, end) = parser.list()?;
+    match end {
+        Stop::Eof => Ok((root, parser.defined)),
+        Stop::Closed => Err(parser.error("unexpected {{end}}")),
+        Stop::Else(_) => Err(parser.error("unexpected {{else}}")),
+    }
+}
+
+/// Collects the labels that nodes read; false when they read the whole set.
+pub(super) fn fields(nodes: &[Node], names: &mut Vec<String>) -> bool {
+    nodes.iter().all(|node| match node {
+        Node::Text(_) | Node::Break | Node::Continue => true,
+        Node::Action(pipe) => pipe_fields(pipe, names),
+        Node::If {
+            pipe,
+            then,
+            otherwise,
+        } => pipe_fields(pipe, names) && fields(then, names) && fields(otherwise, names),
+        // The dot changes inside; what its fields are cannot be said without running.
+        Node::With { .. } | Node::Range { .. } | Node::Call { .. } => false,
+    })
+}
+
+fn pipe_fields(pipe: &Pipe, names: &mut Vec<String>) -> bool {
+    pipe.commands
+        .iter()
+        .flat_map(|command| &command.operands)
+        .all(|operand| match &operand.base {
+            Base::Dot => match operand.fields.first() {
+                Some(field) => {
+                    names.push(field.clone());
+                    true
+                }
+                None => false,
+            },
+            Base::Variable(name) if name == "$" => match operand.fields.first() {
+                Some(field) => {
+                    names.push(field.clone());
+                    true
+                }
+                None => false,
+            },
+            Base::Pipe(inner) => pipe_fields(inner, names),
+            _ => true,
+        })
+}
+
+enum Stop {
+    Eof,
+    Closed,
+    /// `{{else}}`, or the pipe of `{{else if …}}`.
+    Else(Option<(&'static str, Pipe)>),
+}
+
+struct Parser<'a> {
+    name: &'static str,
+    text: &'a str,
+    at: usize,
+    /// The action before ended with `-}}`.
+    trim_next: bool,
+    depth: usize,
+    variables: Vec<String>,
+    defined: HashMap<String, Vec<Node>>,
+    in_range: usize,
+}
+
+impl<'a> Parser<'a> {
+    fn error(&self, message: impl AsRef<str>) -> String {
+        let line = self.text.get(..self.at).unwrap_or("").matches('\n').count() + 1;
+        format!("template: {}:{line}: {}", self.name, message.as_ref())
+    }
+
+    fn rest(&self) -> &'a str {
+        self.text.get(self.at..).unwrap_or("")
+    }
+
+    fn nested<T>(&mut self, body: impl FnOnce(&mut Self) -> Result<T, String>) -> Result<T, String> {
+        if self.depth >= MAX_DEPTH {
+            return Err(self.error("the template nests too deep"));
+        }
+        self.depth += 1;
+        let result = body(self);
+        self.depth -= 1;
+        result
+    }
+
+    /// Nodes up to `end`, `else` or the end of the text.
+    fn list(&mut self) -> Result<(Vec<Node>, Stop), String> {
+        let mut nodes = Vec::new();
+        loop {
+            let rest = self.rest();
+            let open = rest.find("{{");
+            let mut text = rest.get(..open.unwrap_or(rest.len())).unwrap_or("");
+            if self.trim_next {
+                text = text.trim_start();
+                self.trim_next = false;
+            }
+            let Some(open) = open else {
+                if !text.is_empty() {
+                    nodes.push(Node::Text(text.to_owned()));
+                }
+                self.at = self.text.len();
+                return Ok((nodes, Stop::Eof));
+            };
+            self.at += open + 2;
+            let trims = self
+                .rest()
+                .strip_prefix('-')
+                .is_some_and(|rest| rest.starts_with(char::is_whitespace));
+            if trims {
+                self.at += 1;
+                text = text.trim_end();
+            }
+            if !text.is_empty() {
+                nodes.push(Node::Text(text.to_owned()));
+            }
+            self.skip_blank();
+            if self.rest().starts_with("/*") {
+                self.comment()?;
+                continue;
+            }
+            if let Some(end) = self.action(&mut nodes)? {
+                return Ok((nodes, end));
+            }
+        }
+    }
+
+    fn comment(&mut self) -> Result<(), String> {
+        let end = self
+            .rest()
+            .find("*/")
+            .ok_or_else(|| self.error("unclosed comment"))?;
+        self.at += end + 2;
+        self.close("comment ends before closing delimiter")
+    }
+
+    fn skip_blank(&mut self) {
+        let rest = self.rest();
+        self.at += rest.len() - rest.trim_start().len();
+    }
+
+    /// Takes `}}` or ` -}}`.
+    fn take_close(&mut self) -> bool {
+        self.skip_blank();
+        if self.rest().starts_with("-}}") {
+            self.at += 3;
+            self.trim_next = true;
+            return true;
+        }
+        let found = self.rest().starts_with("}}");
+        if found {
+            self.at += 2;
+        }
+        found
+    }
+
+    fn close(&mut self, message: &str) -> Result<(), String> {
+        if self.take_close() {
+            Ok(())
+        } else {
+            Err(self.error(message))
+        }
+    }
+
+    fn close_action(&mut self, what: &str) -> Result<(), String> {
+        if self.take_close() {
+            return Ok(());
+        }
+        if self.rest().is_empty() {
+            return Err(self.error("unclosed action"));
+        }
+        let found: String = self.rest().chars().take(1).collect();
+        Err(self.error(format!("unexpected {} in {what}", quote_go(&found))))
+    }
+
+    fn peek_word(&self) -> &'a str {
+        let rest = self.rest();
+        let end = rest
+            .find(|c: char| !(c == '_' || c.is_alphanumeric()))
+            .unwrap_or(rest.len());
+        rest.get(..end).unwrap_or("")
+    }
+
+    fn action(&mut self, nodes: &mut Vec<Node>) -> Result<Option<Stop>, String> {
+        let word = self.peek_word();
+        let keyword = matches!(
+            word,
+            "if" | "with" | "range" | "end" | "else" | "define" | "block" | "template" | "break" | "continue"
+        );
+        if keyword {
+            self.at += word.len();
+        }
+        match word {
+            "if" | "with" | "range" => nodes.push(self.nested(|parser| parser.control(word))?),
+            "end" => {
+                self.close_action("end")?;
+                return Ok(Some(Stop::Closed));
+            }
+            "else" => {
+                self.skip_blank();
+                let next = self.peek_word();
+                if next == "if" || next == "with" {
+                    self.at += next.len();
+                    let pipe = self.pipe(next)?;
+                    return Ok(Some(Stop::Else(Some((
+                        if next == "if" { "if" } else { "with" },
+                        pipe,
+                    )))));
+                }
+                self.close_action("else")?;
+                return Ok(Some(Stop::Else(None)));
+            }
+            "define" | "block" => {
+                let call = self.nested(|parser| parser.define(word == "block"))?;
+                nodes.extend(call);
+            }
+            "template" => {
+                let at = self.at;
+                let name = self.quoted_name("template clause")?;
+                let pipe = if self.take_close() {
+                    None
+                } else {
+                    Some(self.pipe("template clause")?)
+                };
+                nodes.push(Node::Call { name, pipe, at });
+            }
+            "break" | "continue" => {
+                if self.in_range == 0 {
+                    return Err(self.error(format!("{{{{{word}}}}} outside {{{{range}}}}")));
+                }
+                self.close_action(word)?;
+                nodes.push(if word == "break" {
+                    Node::Break
+                } else {
+                    Node::Continue
+                });
+            }
+            _ => nodes.push(Node::Action(self.pipe("command")?)),
+        }
+        Ok(None)
+    }
+
+    fn quoted_name(&mut self, what: &str) -> Result<String, String> {
+        self.skip_blank();
+        match self.string_literal()? {
+            Some(name) => Ok(name),
+            None => Err(self.error(format!("unexpected token in {what}"))),
+        }
+    }
+
+    fn define(&mut self, is_block: bool) -> Result<Option<Node>, String> {
+        let at = self.at;
+        let what = if is_block { "block clause" } else { "define clause" };
+        let name = self.quoted_name(what)?;
+        let pipe = if is_block {
+            Some(self.pipe(what)?)
+        } else {
+            self.close_action(what)?;
+            None
+        };
+        let variables = std::mem::replace(&mut self.variables, vec!["$".to_owned()]);
+        let (body, end) = self.list()?;
+        self.variables = variables;
+        if !matches!(end, Stop::Closed) {
+            return Err(self.error(format!("unexpected EOF in {what}")));
+        }
+        self.defined.insert(name.clone(), body);
+        Ok(is_block.then_some(Node::Call { name, pipe, at }))
+    }
+
+    fn control(&mut self, word: &str) -> Result<Node, String> {
+        let scope = self.variables.len();
+        let pipe = self.pipe(word)?;
+        let node = self.control_body(word, pipe)?;
+        self.variables.truncate(scope);
+        Ok(node)
+    }
+
+    fn control_body(&mut self, word: &str, pipe: Pipe) -> Result<Node, String> {
+        let loops = usize::from(word == "range");
+        self.in_range += loops;
+        let (then, end) = self.list()?;
+        self.in_range -= loops;
+        let otherwise = match end {
+            Stop::Closed => Vec::new(),
+            Stop::Eof => return Err(self.error("unexpected EOF")),
+            Stop::Else(Some((word, pipe))) => {
+                vec![self.nested(|parser| parser.control_body(word, pipe))?]
+            }
+            Stop::Else(None) => {
+                let (otherwise, end) = self.list()?;
+                match end {
+                    Stop::Closed => otherwise,
+                    Stop::Eof => return Err(self.error("unexpected EOF")),
+                    Stop::Else(_) => return Err(self.error("expected end; found {{else}}")),
+                }
+            }
+        };
+        Ok(match word {
+            "if" => Node::If {
+                pipe,
+                then,
+                otherwise,
+            },
+            "with" => Node::With {
+                pipe,
+                then,
+                otherwise,
+            },
+            _ => Node::Range {
+                pipe,
+                body: then,
+                otherwise,
+            },
+        })
+    }
+
+    /// A pipeline and the closing delimiter.
+    fn pipe(&mut self, what: &str) -> Result<Pipe, String> {
+        let pipe = self.pipe_until(what, false)?;
+        self.close_action(what)?;
+        Ok(pipe)
+    }
+
+    fn at_end(&self, in_parentheses: bool) -> bool {
+        let rest = self.rest();
+        if in_parentheses {
+            rest.starts_with(')')
+        } else {
+            rest.starts_with("}}") || rest.starts_with("-}}")
+        }
+    }
+
+    fn pipe_until(&mut self, what: &str, in_parentheses: bool) -> Result<Pipe, String> {
+        let mut pipe = Pipe {
+            variables: Vec::new(),
+            declares: false,
+            commands: Vec::new(),
+        };
+        self.declarations(&mut pipe, what)?;
+        loop {
+            self.skip_blank();
+            if self.at_end(in_parentheses) {
+                if pipe.commands.is_empty() {
+                    return Err(self.error(format!("missing value for {what}")));
+                }
+                break;
+            }
+            if self.rest().is_empty() {
+                return Err(self.error("unclosed action"));
+            }
+            let command = self.command(what, in_parentheses)?;
+            if !pipe.commands.is_empty() {
+                let first = command.operands.first();
+                let executes = first.is_some_and(|operand| {
+                    matches!(
+                        operand.base,
+                        Base::Function(_) | Base::Pipe(_) | Base::Variable(_)
+                    ) || !operand.fields.is_empty()
+                });
+                if !executes {
+                    let stage = pipe.commands.len() + 1;
+                    let text = &command.text;
+                    return Err(self.error(format!(
+                        "non executable command in pipeline stage {stage}: {text}"
+                    )));
+                }
+            }
+            pipe.commands.push(command);
+        }
+        self.variables
+            .extend(pipe.variables.iter().filter(|_| pipe.declares).cloned());
+        Ok(pipe)
+    }
+
+    /// `$x :=`, `$x =`, `$i, $v :=`.
+    fn declarations(&mut self, pipe: &mut Pipe, what: &str) -> Result<(), String> {
+        self.skip_blank();
+        let start = self.at;
+        let mut names = Vec::new();
+        loop {
+            self.skip_blank();
+            let Some(body) = self.rest().strip_prefix('$') else {
+                break;
+            };
+            let length = body
+                .find(|c: char| !(c == '_' || c.is_alphanumeric()))
+                .unwrap_or(body.len());
+            names.push(self.rest().get(..=length).unwrap_or("$").to_owned());
+            self.at += length + 1;
+            self.skip_blank();
+            if what == "range" && names.len() == 1 && self.rest().starts_with(',') {
+                self.at += 1;
+                continue;
+            }
+            let declares = self.rest().starts_with(":=");
+            if declares || self.rest().starts_with('=') {
+                self.at += if declares { 2 } else { 1 };
+                if !declares && names.iter().any(|name| !self.variables.contains(name)) {
+                    return Err(self.error(format!(
+                        "undefined variable {}",
+                        quote_go(names.first().map_or("", |n| n))
+                    )));
+                }
+                pipe.variables = names;
+                pipe.declares = declares;
+                return Ok(());
+            }
+            break;
+        }
+        self.at = start;
+        Ok(())
+    }
+
+    fn command(&mut self, what: &str, in_parentheses: bool) -> Result<Command, String> {
+        let at = self.at;
+        let mut operands = Vec::new();
+        loop {
+            self.skip_blank();
+            if self.at_end(in_parentheses) {
+                break;
+            }
+            if self.rest().starts_with('|') {
+                self.at += 1;
+                break;
+            }
+            match self.operand()? {
+                Some(operand) => operands.push(operand),
+                None => {
+                    let found: String = self.rest().chars().take(1).collect();
+                    if found.is_empty() {
+                        return Err(self.error("unclosed action"));
+                    }
+                    return Err(self.error(format!("unexpected {} in {what}", quote_go(&found))));
+                }
+            }
+        }
+        if operands.is_empty() {
+            return Err(self.error("empty command"));
+        }
+        let text = operands
+            .iter()
+            .map(|operand| operand.text.as_str())
+            .collect::<Vec<_>>()
+            .join(" ");
+        Ok(Command { operands, at, text })
+    }
+
+    fn operand(&mut self) -> Result<Option<Operand>, String> {
+        let mut at = self.at;
+        let Some((base, mut text)) = self.base()? else {
+            return Ok(None);
+        };
+        let mut fields = Vec::new();
+        if matches!(base, Base::Dot) && text != "." {
+            fields.push(text.get(1..).unwrap_or("").to_owned());
+        }
+        let mut chained = false;
+        while self.rest().starts_with('.') {
+            let body = self.rest().get(1..).unwrap_or("");
+            let length = body
+                .find(|c: char| !(c == '_' || c.is_alphanumeric()))
+                .unwrap_or(body.len());
+            if length == 0 {
+                return Err(self.error("bad character U+002E '.'"));
+            }
+            if !chained {
+                at = if matches!(base, Base::Variable(_)) {
+                    at
+                } else {
+                    self.at
+                };
+                chained = true;
+            }
+            let field = body.get(..length).unwrap_or("");
+            text.push('.');
+            text.push_str(field);
+            fields.push(field.to_owned());
+            self.at += length + 1;
+        }
+        if chained
+            && matches!(
+                base,
+                Base::Nil | Base::Bool(_) | Base::Int(_) | Base::Float(_) | Base::Str(_)
+            )
+        {
+            return Err(self.error(format!("unexpected . after term {}", quote_go(&text))));
+        }
+        Ok(Some(Operand {
+            base,
+            fields,
+            at,
+            text,
+        }))
+    }
+
+    /// The base and its text. A leading field comes as `Dot` with its text.
+    fn base(&mut self) -> Result<Option<(Base, String)>, String> {
+        let start = self.at;
+        let Some(c) = self.rest().chars().next() else {
+            return Ok(None);
+        };
+        if c == '.'
+            && !self
+                .rest()
+                .get(1..)
+                .unwrap_or("")
+                .starts_with(|c: char| c.is_ascii_digit())
+        {
+            self.at += 1;
+            let name = self.peek_word();
+            self.at += name.len();
+            return Ok(Some((Base::Dot, format!(".{name}"))));
+        }
+        if c == '$' {
+            self.at += 1;
+            let word = self.peek_word();
+            self.at += word.len();
+            let name = format!("${word}");
+            if !self.variables.contains(&name) {
+                return Err(self.error(format!("undefined variable {}", quote_go(&name))));
+            }
+            return Ok(Some((Base::Variable(name.clone()), name)));
+        }
+        if c == '(' {
+            self.at += 1;
+            let pipe = self.nested(|parser| parser.pipe_until("parenthesized pipeline", true))?;
+            self.skip_blank();
+            if !self.rest().starts_with(')') {
+                return Err(self.error("unclosed left paren"));
+            }
+            self.at += 1;
+            let text = self.text.get(start..self.at).unwrap_or("").to_owned();
+            return Ok(Some((Base::Pipe(Box::new(pipe)), text)));
+        }
+        if let Some(value) = self.string_literal()? {
+            let text = self.text.get(start..self.at).unwrap_or("").to_owned();
+            return Ok(Some((Base::Str(value), text)));
+        }
+        if c == '_' || c.is_alphabetic() {
+            let word = self.peek_word();
+            self.at += word.len();
+            let base = match word {
+                "true" => Base::Bool(true),
+                "false" => Base::Bool(false),
+                "nil" => Base::Nil,
+                word if funcs::exists(word) => Base::Function(word.to_owned()),
+                word => return Err(self.error(format!("function {} not defined", quote_go(word)))),
+            };
+            return Ok(Some((base, word.to_owned())));
+        }
+        self.number()
+    }
+
+    fn number(&mut self) -> Result<Option<(Base, String)>, String> {
+        let rest = self.rest();
+        let unsigned = rest.strip_prefix(['+', '-']).unwrap_or(rest);
+        if !unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
+            return Ok(None);
+        }
+        let sign = rest.len() - unsigned.len();
+        let mut previous = ' ';
+        let length = unsigned
+            .find(|c: char| {
+                let part = c.is_ascii_alphanumeric()
+                    || c == '.'
+                    || c == '_'
+                    || (matches!(c, '+' | '-') && matches!(previous, 'e' | 'E' | 'p' | 'P'));
+                previous = c;
+                !part
+            })
+            .unwrap_or(unsigned.len());
+        let text = rest.get(..sign + length).unwrap_or("");
+        self.at += text.len();
+        let digits = text.replace('_', "");
+        let magnitude = digits.trim_start_matches(['+', '-']);
+        let radix = match magnitude.get(..2).map(str::to_ascii_lowercase).as_deref() {
+            Some("0x") => i64::from_str_radix(magnitude.get(2..).unwrap_or(""), 16).ok(),
+            Some("0o") => i64::from_str_radix(magnitude.get(2..).unwrap_or(""), 8).ok(),
+            Some("0b") => i64::from_str_radix(magnitude.get(2..).unwrap_or(""), 2).ok(),
+            _ => None,
+        };
+        let negate = digits.starts_with('-');
+        let base = if let Some(value) = radix {
+            Base::Int(if negate { -value } else { value })
+        } else if let Ok(value) = digits.parse::<i64>() {
+            Base::Int(value)
+        } else if let Ok(value) = crate::units::parse_go_float(&digits) {
+            Base::Float(value)
+        } else {
+            return Err(self.error(format!("bad number syntax: {}", quote_go(text))));
+        };
+        Ok(Some((base, text.to_owned())))
+    }
+
+    fn string_literal(&mut self) -> Result<Option<String>, String> {
+        let rest = self.rest();
+        if let Some(body) = rest.strip_prefix('`') {
+            let end = body
+                .find('`')
+                .ok_or_else(|| self.error("unterminated raw quoted string"))?;
+            self.at += end + 2;
+            return Ok(Some(body.get(..end).unwrap_or("").to_owned()));
+        }
+        let Some(body) = rest.strip_prefix('"') else {
+            return Ok(None);
+        };
+        let mut escaped = false;
+        for (index, c) in body.char_indices() {
+            match c {
+                '"' if !escaped => {
+                    let inner = body.get(..index).unwrap_or("");
+                    self.at += index + 2;
+                    return unquote_escapes(inner)
+                        .map(Some)
+                        .map_err(|_| self.error("invalid syntax"));
+                }
+                '\n' => break,
+                _ => escaped = c == '\\' && !escaped,
+            }
+        }
+        Err(self.error("unterminated quoted string"))
+    }
+}

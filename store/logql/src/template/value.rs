@@ -1,0 +1,186 @@
+//! Values of templates.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use crate::text::format_float_g;
+
+/// A value. Strings are bytes: functions may cut them within a character.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Value<'a> {
+    Nil,
+    Str(Cow<'a, [u8]>),
+    Int(i64),
+    Float(f64),
+    Bool(bool),
+    /// ns since the epoch.
+    Time(i64),
+    List(Vec<Value<'a>>),
+    Map(BTreeMap<String, Value<'a>>),
+    /// The dot at the top: all labels.
+    Labels,
+}
+
+impl<'a> Value<'a> {
+    pub(super) fn text(text: impl Into<String>) -> Self {
+        Self::Str(Cow::Owned(text.into().into_bytes()))
+    }
+
+    pub(super) fn bytes(bytes: Vec<u8>) -> Self {
+        Self::Str(Cow::Owned(bytes))
+    }
+
+    pub(super) fn borrowed(text: &'a str) -> Self {
+        Self::Str(Cow::Borrowed(text.as_bytes()))
+    }
+
+    /// Go's type name, for errors.
+    pub(super) fn type_name(&self) -> &'static str {
+        match self {
+            Self::Nil => "<nil>",
+            Self::Str(_) => "string",
+            Self::Int(_) => "int",
+            Self::Float(_) => "float64",
+            Self::Bool(_) => "bool",
+            Self::Time(_) => "time.Time",
+            Self::List(_) => "[]interface {}",
+            Self::Map(_) => "map[string]interface {}",
+            Self::Labels => "map[string]string",
+        }
+    }
+
+    /// Go's truth: not zero, not empty.
+    pub(super) fn is_true(&self) -> bool {
+        match self {
+            Self::Nil => false,
+            Self::Str(text) => !text.is_empty(),
+            Self::Int(value) => *value != 0,
+            Self::Float(value) => *value != 0.0,
+            Self::Bool(value) => *value,
+            Self::Time(_) | Self::Labels => true,
+            Self::List(list) => !list.is_empty(),
+            Self::Map(map) => !map.is_empty(),
+        }
+    }
+
+    /// Appends the value as Go's `%v` prints it.
+    pub(super) fn print(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Nil => out.extend_from_slice(b"<nil>"),
+            Self::Str(text) => out.extend_from_slice(text),
+            Self::Int(value) => out.extend_from_slice(value.to_string().as_bytes()),
+            Self::Float(value) => out.extend_from_slice(format_float_g(*value).as_bytes()),
+            Self::Bool(value) => out.extend_from_slice(if *value { b"true" } else { b"false" }),
+            Self::Time(ts) => {
+                out.extend_from_slice(
+                    super::time::format(*ts, "2006-01-02 15:04:05.999999999 -0700 MST").as_bytes(),
+                );
+            }
+            Self::List(list) => {
+                out.push(b'[');
+                for (index, item) in list.iter().enumerate() {
+                    if index > 0 {
+                        out.push(b' ');
+                    }
+                    item.print(out);
+                }
+                out.push(b']');
+            }
+            Self::Map(map) => {
+                out.extend_from_slice(b"map[");
+                for (index, (key, item)) in map.iter().enumerate() {
+                    if index > 0 {
+                        out.push(b' ');
+                    }
+                    out.extend_from_slice(key.as_bytes());
+                    out.push(b':');
+                    item.print(out);
+                }
+                out.push(b']');
+            }
+            Self::Labels => out.extend_from_slice(b"map[]"),
+        }
+    }
+
+    /// The value as text, for functions that take anything.
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.print(&mut out);
+        out
+    }
+
+    /// From JSON.
+    pub(super) fn from_json(value: serde_json::Value) -> Value<'static> {
+        match value {
+            serde_json::Value::Null => Value::Nil,
+            serde_json::Value::Bool(value) => Value::Bool(value),
+            serde_json::Value::Number(number) => Value::Float(number.as_f64().unwrap_or(f64::NAN)),
+            serde_json::Value::String(text) => Value::text(text),
+            serde_json::Value::Array(list) => Value::List(list.into_iter().map(Value::from_json).collect()),
+            serde_json::Value::Object(map) => Value::Map(
+                map.into_iter()
+                    .map(|(key, value)| (key, Value::from_json(value)))
+                    .collect(),
+            ),
+        }
+    }
+
+    /// Length as Go's `len` gives it.
+    pub(super) fn length(&self) -> Option<usize> {
+        match self {
+            Self::Str(text) => Some(text.len()),
+            Self::List(list) => Some(list.len()),
+            Self::Map(map) => Some(map.len()),
+            _ => None,
+        }
+    }
+
+    /// As an integer, as sprig casts anything: what is no number is 0.
+    pub(super) fn cast_int(&self) -> i64 {
+        match self {
+            Self::Int(value) => *value,
+            #[allow(clippy::cast_possible_truncation, reason = "saturates")]
+            Self::Float(value) => *value as i64,
+            Self::Bool(value) => i64::from(*value),
+            Self::Str(text) => std::str::from_utf8(text).ok().map_or(0, parse_int),
+            _ => 0,
+        }
+    }
+
+    /// As a float, as sprig casts anything: what is no number is 0.
+    pub(super) fn cast_float(&self) -> f64 {
+        match self {
+            #[allow(clippy::cast_precision_loss, reason = "as in Go")]
+            Self::Int(value) => *value as f64,
+            Self::Float(value) => *value,
+            Self::Bool(value) => f64::from(u8::from(*value)),
+            Self::Str(text) => std::str::from_utf8(text)
+                .ok()
+                .and_then(|text| crate::units::parse_go_float(text).ok())
+                .unwrap_or(0.0),
+            _ => 0.0,
+        }
+    }
+}
+
+/// An integer with an optional base prefix; zero decimals are cut.
+fn parse_int(text: &str) -> i64 {
+    let text = match text.split_once('.') {
+        Some((whole, fraction)) if fraction.bytes().all(|b| b == b'0') => whole,
+        _ => text,
+    };
+    let (negative, digits) = match text.strip_prefix('-') {
+        Some(digits) => (true, digits),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let lower = digits.to_ascii_lowercase();
+    let parsed = match lower.get(..2) {
+        Some("0x") => i64::from_str_radix(lower.get(2..).unwrap_or(""), 16),
+        Some("0b") => i64::from_str_radix(lower.get(2..).unwrap_or(""), 2),
+        Some("0o") => i64::from_str_radix(lower.get(2..).unwrap_or(""), 8),
+        _ if lower.len() > 1 && lower.starts_with('0') => i64::from_str_radix(&lower, 8),
+        _ => lower.parse(),
+    };
+    let value = parsed.unwrap_or(0);
+    if negative { -value } else { value }
+}
