@@ -89,7 +89,9 @@ impl Merge {
             if stop.is_cancelled() {
                 return Err(Interrupt::Stopped);
             }
-            std::thread::sleep(since.elapsed().mul_f32(self.pause).min(Duration::from_secs(1)));
+            let pause = since.elapsed().mul_f32(self.pause).min(Duration::from_secs(1));
+            // A pause that a shutdown cuts short.
+            let _ = handle.block_on(async { tokio::time::timeout(pause, stop.cancelled()).await });
             since = Instant::now();
             Ok(())
         });
