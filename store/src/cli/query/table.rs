@@ -49,6 +49,9 @@ fn each_point(series: &[Series], mut take: impl FnMut(&Labels, i64, &str)) {
 }
 
 fn for_people(answer: &Answer, series: &[Series], style: &Style, notes: &Notes, text: &mut String) {
+    if series.is_empty() {
+        return;
+    }
     let (common, differing) = split_labels(series);
     if !common.is_empty() && series.len() > 1 {
         notes.say(&render_labels(&common));
