@@ -308,8 +308,8 @@ async fn answer_tail(
         while let Ok(told) = live.recv().await {
             let text = match told {
                 Live::Line(ts, labels, line) => {
-                    let entry =
-                        serde_json::json!([ts.to_string(), line, {"structuredMetadata": {"level": "info"}}]);
+                    // As Loki does for a plain selector: new entries come without their structured metadata.
+                    let entry = serde_json::json!([ts.to_string(), line, {}]);
                     serde_json::json!({"streams": [{"stream": labels, "values": [entry]}]})
                 }
                 Live::Missed => {

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::answer::{self, Answer, Page, Row};
-use super::seen::Seen;
+use super::seen::{Identity, Seen};
 use super::time::to_param;
 use crate::cli::client::{Client, ClientError};
 
@@ -149,7 +149,7 @@ impl Pages<'_> {
         }
         let complete = rows.len() < asked;
         let last = rows.last().map(|row| row.ts);
-        let mut given = Seen::default();
+        let mut given = Seen::new(Identity::Whole);
         self.boundary.rows.iter().for_each(|row| given.add(row));
         rows.retain(|row| !given.take(row));
         if rows.is_empty() && !complete {

@@ -6,21 +6,41 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::answer::Row;
 
+/// What makes two entries equal, besides time and line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Identity {
+    /// All labels and fields.
+    Whole,
+    /// The stream alone: a plain selector's new entries come over a tail without their structured metadata.
+    Stream,
+}
+
 /// A multiset of entries.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Seen {
+    identity: Identity,
     counts: HashMap<(i64, u64), u32>,
 }
 
 impl Seen {
+    /// An empty set.
+    pub fn new(identity: Identity) -> Self {
+        Self {
+            identity,
+            counts: HashMap::new(),
+        }
+    }
+
     /// Adds an entry.
     pub fn add(&mut self, row: &Row) {
-        *self.counts.entry(key(row)).or_insert(0) += 1;
+        let key = self.key(row);
+        *self.counts.entry(key).or_insert(0) += 1;
     }
 
     /// Takes an entry out; false when it isn't in.
     pub fn take(&mut self, row: &Row) -> bool {
-        match self.counts.get_mut(&key(row)) {
+        let key = self.key(row);
+        match self.counts.get_mut(&key) {
             Some(count) if *count > 0 => {
                 *count -= 1;
                 true
@@ -43,18 +63,19 @@ impl Seen {
     pub fn is_empty(&self) -> bool {
         self.counts.is_empty()
     }
-}
 
-fn key(row: &Row) -> (i64, u64) {
-    let mut hash = Xxh3::new();
-    let mut text = |text: &str| {
-        hash.update(&text.len().to_le_bytes());
-        hash.update(text.as_bytes());
-    };
-    text(&row.line);
-    for (name, value) in row.stream.iter().chain(&row.fields) {
-        text(name);
-        text(value);
+    fn key(&self, row: &Row) -> (i64, u64) {
+        let mut hash = Xxh3::new();
+        let mut text = |text: &str| {
+            hash.update(&text.len().to_le_bytes());
+            hash.update(text.as_bytes());
+        };
+        text(&row.line);
+        let fields = (self.identity == Identity::Whole).then_some(&row.fields);
+        for (name, value) in row.stream.iter().chain(fields.into_iter().flatten()) {
+            text(name);
+            text(value);
+        }
+        (row.ts, hash.digest())
     }
-    (row.ts, hash.digest())
 }

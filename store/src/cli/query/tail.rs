@@ -18,7 +18,7 @@ use super::Notes;
 use super::answer::{self, Answer, Row};
 use super::fetch::{Direction, Fetcher, LogRange, categorize};
 use super::print::LogPrinter;
-use super::seen::Seen;
+use super::seen::{Identity, Seen};
 use super::time::to_param;
 use crate::cli::client::{ClientError, now_ns};
 
@@ -48,7 +48,6 @@ enum Event {
 }
 
 /// What is known of the recent past.
-#[derive(Default)]
 struct Shown {
     /// Lines that were shown.
     seen: Seen,
@@ -106,7 +105,12 @@ async fn follow_forever(
     printer: &mut LogPrinter,
     notes: &Notes,
 ) -> anyhow::Result<()> {
-    let mut shown = Shown::default();
+    let mut shown = Shown {
+        seen: Seen::new(Identity::Stream),
+        doubled: Seen::new(Identity::Stream),
+        latest: None,
+        floor: i64::MIN,
+    };
     let mut beginning = Some(Beginning { start, limit });
     let mut wait = FIRST_WAIT;
     let mut lost = false;
@@ -207,7 +211,7 @@ async fn catch_up(
 ) -> anyhow::Result<(usize, Option<i64>)> {
     let mut before = shown.seen.clone();
     let (mut lines, mut oldest) = (0, None);
-    shown.doubled = Seen::default();
+    shown.doubled = Seen::new(Identity::Stream);
     let mut pages = fetcher.pages(range, None);
     let mut newest_first = Vec::new();
     while let Some(page) = pages.next().await? {
