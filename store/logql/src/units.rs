@@ -324,3 +324,83 @@ pub(crate) fn format_prometheus_duration(nanos: i64) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn durations() {
+        for (text, nanos) in [
+            ("1h30m", 5_400 * SECOND),
+            ("1d", 86_400 * SECOND),
+            ("500ms", SECOND / 2),
+            ("0", 0),
+        ] {
+            assert_eq!(parse_prometheus_duration(text), Ok(nanos), "{text}");
+        }
+        for text in ["", "5", "1.5h", "30m1h", "1h1h", "-5m", "5x", "99999999999y"] {
+            assert!(parse_prometheus_duration(text).is_err(), "{text}");
+        }
+        for (text, nanos) in [
+            ("1.5h", 5_400 * SECOND),
+            ("-3s", -3 * SECOND),
+            ("900µs", 900_000),
+            ("1h0.5s", 3_600 * SECOND + SECOND / 2),
+            (".5s", SECOND / 2),
+        ] {
+            assert_eq!(parse_go_duration(text), Ok(nanos), "{text}");
+        }
+        for text in ["", "5", "1d", "bad", "1..5s", ".s", "-", "9999999999h"] {
+            assert!(parse_go_duration(text).is_err(), "{text}");
+        }
+        assert_eq!(format_go_duration(5_400 * SECOND), "1h30m0s");
+        assert_eq!(format_go_duration(-1_500_000), "-1.5ms");
+        assert_eq!(format_prometheus_duration(90 * SECOND), "1m30s");
+        assert_eq!(format_prometheus_duration(14 * 86_400 * SECOND), "2w");
+    }
+
+    #[test]
+    fn sizes() {
+        for (text, bytes) in [
+            ("10KB", 10_000),
+            ("10kib", 10_240),
+            ("1,024 B", 1_024),
+            ("1.5MiB", 1_572_864),
+            ("7", 7),
+        ] {
+            assert_eq!(parse_bytes(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "KB", "5x", "1_000", "99999999EB"] {
+            assert!(parse_bytes(text).is_err(), "{text}");
+        }
+        for (bytes, text) in [
+            (9, "9 B"),
+            (1_024, "1.0 kB"),
+            (82_854_982, "83 MB"),
+            (1_500_000_000, "1.5 GB"),
+        ] {
+            assert_eq!(humanize_bytes(bytes), text);
+        }
+    }
+
+    #[test]
+    fn floats() {
+        for (text, value) in [
+            ("1_000", 1000.0),
+            ("+5", 5.0),
+            (".5", 0.5),
+            ("1e3", 1000.0),
+            ("0x1p4", 16.0),
+            ("-Inf", f64::NEG_INFINITY),
+        ] {
+            assert_eq!(parse_go_float(text), Ok(value), "{text}");
+        }
+        assert!(parse_go_float("NaN").unwrap().is_nan());
+        for text in ["", "0x1F", "1_", "_1", "1__0", "+nan", "1e999", "5 ", "abc"] {
+            assert!(parse_go_float(text).is_err(), "{text}");
+        }
+    }
+}

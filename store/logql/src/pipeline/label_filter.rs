@@ -95,14 +95,8 @@ impl Condition {
                     negated: !equal,
                 }
             }
-            LabelFilter::And(left, right) => {
-                Self::All(vec![Self::new(left, names)?, Self::new(right, names)?])
-            }
-            LabelFilter::Or(..) => {
-                let mut terms = Vec::new();
-                alternatives(filter, names, &mut terms)?;
-                Self::Any(terms)
-            }
+            LabelFilter::And(..) => Self::All(chain(filter, names)?),
+            LabelFilter::Or(..) => Self::Any(chain(filter, names)?),
         })
     }
 
@@ -161,22 +155,19 @@ impl Condition {
     }
 }
 
-/// The sides of nested `or`s, in order.
-fn alternatives(
-    filter: &LabelFilter,
-    names: &mut Names,
-    terms: &mut Vec<Condition>,
-) -> Result<(), ParseError> {
+/// The sides of nested `or`s or nested `and`s, in order: chains may be longer than the stack is deep.
+fn chain(filter: &LabelFilter, names: &mut Names) -> Result<Vec<Condition>, ParseError> {
+    let is_or = matches!(filter, LabelFilter::Or(..));
+    let mut terms = Vec::new();
     let mut pending = vec![filter];
     while let Some(next) = pending.pop() {
-        if let LabelFilter::Or(left, right) = next {
-            pending.push(right);
-            pending.push(left);
-        } else {
-            terms.push(Condition::new(next, names)?);
+        match next {
+            LabelFilter::Or(left, right) if is_or => pending.extend([&**right, &**left]),
+            LabelFilter::And(left, right) if !is_or => pending.extend([&**right, &**left]),
+            other => terms.push(Condition::new(other, names)?),
         }
     }
-    Ok(())
+    Ok(terms)
 }
 
 fn text<'a>(name: NameId, scratch: &'a Scratch, metadata: &[(&'a str, &'a str)]) -> &'a str {

@@ -12,9 +12,6 @@ use crate::arithmetic;
 use crate::error::ParseError;
 use crate::re2;
 
-/// Binary operators that may follow each other on one level.
-const MAX_CHAIN: usize = 256;
-
 /// A range while it is read: its parts come in several orders.
 #[derive(Default)]
 struct RangeParts {
@@ -34,15 +31,11 @@ impl Parser {
     /// Precedence climbing over [`binding`].
     fn expression_at(&mut self, level: u8) -> Result<Expr, ParseError> {
         let mut left = self.operand()?;
-        let mut chain = 0;
         while let Some((op, binds)) = self.binary_op() {
             if binds < level {
                 break;
             }
-            chain += 1;
-            if chain > MAX_CHAIN {
-                return Err(Self::too_deep());
-            }
+            self.count_operator()?;
             self.advance();
             let return_bool = self.take_keyword(Keyword::Bool);
             let matching = self.matching()?;

@@ -10,8 +10,11 @@ use crate::{MatchOp, Matcher};
 /// Queries of this many bytes or more are refused.
 const MAX_QUERY_BYTES: usize = 131_072;
 
-/// How deep parentheses, function calls and operator chains may nest.
-const MAX_DEPTH: usize = 256;
+/// How deep parentheses and function calls may nest: every walk over the tree is recursive.
+const MAX_DEPTH: usize = 64;
+
+/// Binary operators in one query, for the same reason.
+const MAX_OPERATORS: usize = 256;
 
 /// Parses a query.
 ///
@@ -59,6 +62,7 @@ pub(super) fn parse_unchecked(query: &str) -> Result<Expr, ParseError> {
         tokens: tokenize(query),
         next: 0,
         depth: 0,
+        operators: 0,
     };
     let expr = parser.expression()?;
     match parser.peek() {
@@ -79,6 +83,7 @@ pub(super) struct Parser {
     tokens: Vec<Token>,
     next: usize,
     depth: usize,
+    operators: usize,
 }
 
 const END: Token = Token {
@@ -239,7 +244,18 @@ impl Parser {
         result
     }
 
-    pub(super) fn too_deep() -> ParseError {
+    /// Counts a binary operator.
+    pub(super) fn count_operator(&mut self) -> Result<(), ParseError> {
+        self.operators += 1;
+        if self.operators > MAX_OPERATORS {
+            return Err(ParseError::semantic(format!(
+                "the query has more than {MAX_OPERATORS} binary operators"
+            )));
+        }
+        Ok(())
+    }
+
+    fn too_deep() -> ParseError {
         ParseError::semantic(format!("the query nests deeper than {MAX_DEPTH} levels"))
     }
 

@@ -42,10 +42,10 @@ fn metric_expr(expr: &MetricExpr, level: usize) -> String {
         MetricExpr::Aggregate(aggregation) => vector_aggregation(aggregation, level),
         MetricExpr::Binary(binary) => format!(
             "{}\n{}{}\n{}",
-            metric_expr(&binary.left, level + 1),
+            side(&binary.left, level + 1),
             indent(level),
             Operator(binary),
-            metric_expr(&binary.right, level + 1)
+            side(&binary.right, level + 1)
         ),
         MetricExpr::LabelReplace(replace) => {
             let mut arguments = vec![metric_expr(&replace.expr, level + 1)];
@@ -65,6 +65,20 @@ fn metric_expr(expr: &MetricExpr, level: usize) -> String {
             )
         }
     }
+}
+
+/// One side of a binary operator; an operator in it keeps its parentheses, lest the meaning change.
+fn side(expr: &MetricExpr, level: usize) -> String {
+    let splits = matches!(expr, MetricExpr::Binary(_)) && expr.to_string().len() > MAX_LINE;
+    if !splits {
+        return metric_expr(expr, level);
+    }
+    format!(
+        "{}(\n{}\n{})",
+        indent(level),
+        metric_expr(expr, level + 1),
+        indent(level)
+    )
 }
 
 fn range_aggregation(aggregation: &RangeAggregation, level: usize) -> String {

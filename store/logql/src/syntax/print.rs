@@ -145,10 +145,30 @@ impl Display for LabelFilter {
                 let op = if *equal { "=" } else { CompareOp::NotEqual.as_str() };
                 write!(f, "{name}{op}ip({})", quote_go(pattern))
             }
-            Self::And(left, right) => write!(f, "( {left} , {right} )"),
-            Self::Or(left, right) => write!(f, "( {left} or {right} )"),
+            Self::And(..) | Self::Or(..) => chain(self, f),
         }
     }
+}
+
+/// A chain of `and` and `or`; its left side may be long, so that is walked in a loop.
+fn chain(filter: &LabelFilter, f: &mut Formatter<'_>) -> fmt::Result {
+    let mut rights = Vec::new();
+    let mut left = filter;
+    loop {
+        let (next, word, right) = match left {
+            LabelFilter::And(next, right) => (next, ",", right),
+            LabelFilter::Or(next, right) => (next, "or", right),
+            _ => break,
+        };
+        rights.push((word, right));
+        f.write_str("( ")?;
+        left = next;
+    }
+    left.fmt(f)?;
+    for (word, right) in rights.into_iter().rev() {
+        write!(f, " {word} {right} )")?;
+    }
+    Ok(())
 }
 
 impl Display for LabelFormat {

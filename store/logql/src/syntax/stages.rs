@@ -10,7 +10,7 @@ use crate::error::ParseError;
 use crate::{MatchOp, Matcher, pipeline, units};
 
 /// Terms of one label filter; they nest, and the tree is walked recursively.
-const MAX_FILTER_TERMS: usize = 2_000;
+const MAX_FILTER_TERMS: usize = 1_000;
 
 impl Parser {
     /// Stages up to what is none. `unwrap` is left to the caller.
@@ -195,13 +195,6 @@ impl Parser {
     fn label_filter_at(&mut self, level: u8, terms: &mut usize) -> Result<LabelFilter, ParseError> {
         let mut left = self.label_filter_term(terms)?;
         loop {
-            *terms += 1;
-            if *terms > MAX_FILTER_TERMS {
-                return Err(ParseError::semantic(format!(
-                    "a label filter has more than {MAX_FILTER_TERMS} terms"
-                ))
-                .with_hint("use a regular expression: rank=~\"0|1|2\""));
-            }
             left = match self.peek() {
                 TokenKind::Keyword(Keyword::Or) if level < 1 => {
                     self.advance();
@@ -232,6 +225,13 @@ impl Parser {
             let inner = self.nested(|parser| parser.label_filter_at(0, terms))?;
             self.expect(Symbol::CloseParen)?;
             return Ok(inner);
+        }
+        *terms += 1;
+        if *terms > MAX_FILTER_TERMS {
+            return Err(ParseError::semantic(format!(
+                "a label filter has more than {MAX_FILTER_TERMS} terms"
+            ))
+            .with_hint("use a regular expression: rank=~\"0|1|2\""));
         }
         let name = self.identifier(&[])?;
         let symbol = match self.peek() {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::parse::{Base, Command, Node, Operand, Pipe};
+use super::tree::{Base, Command, Node, Operand, Pipe};
 use super::value::Value;
 use super::{Context, Template, funcs, time};
 
@@ -10,8 +10,8 @@ use super::{Context, Template, funcs, time};
 const MAX_OUTPUT: usize = 4 << 20;
 /// Nodes a template may run.
 const MAX_STEPS: usize = 200_000;
-/// Templates that call templates.
-const MAX_CALLS: usize = 50;
+/// Blocks and templates within each other.
+const MAX_DEPTH: usize = 100;
 
 /// Runs a template and gives its output.
 pub(super) fn execute(template: &Template, context: &dyn Context) -> Result<Vec<u8>, String> {
@@ -21,7 +21,7 @@ pub(super) fn execute(template: &Template, context: &dyn Context) -> Result<Vec<
         out: Vec::new(),
         variables: Vec::new(),
         steps: 0,
-        calls: 0,
+        depth: 0,
     };
     run.variables.push(("$".to_owned(), Value::Labels));
     run.nodes(&template.root, &Value::Labels)?;
@@ -34,7 +34,7 @@ struct Run<'a> {
     out: Vec<u8>,
     variables: Vec<(String, Value<'a>)>,
     steps: usize,
-    calls: usize,
+    depth: usize,
 }
 
 /// How a list of nodes ended.
@@ -57,6 +57,19 @@ impl<'a> Run<'a> {
     }
 
     fn nodes(&mut self, nodes: &'a [Node], dot: &Value<'a>) -> Result<Flow, String> {
+        if self.depth >= MAX_DEPTH {
+            return Err(format!(
+                "template: {}: exceeded maximum template depth ({MAX_DEPTH})",
+                self.template.name
+            ));
+        }
+        self.depth += 1;
+        let flow = self.each(nodes, dot);
+        self.depth -= 1;
+        flow
+    }
+
+    fn each(&mut self, nodes: &'a [Node], dot: &Value<'a>) -> Result<Flow, String> {
         for node in nodes {
             self.steps += 1;
             if self.steps > MAX_STEPS || self.out.len() > MAX_OUTPUT {
@@ -142,17 +155,9 @@ impl<'a> Run<'a> {
             Some(pipe) => self.pipe(pipe, dot)?,
             None => Value::Nil,
         };
-        if self.calls >= MAX_CALLS {
-            return Err(format!(
-                "template: {}: exceeded maximum template depth ({MAX_CALLS})",
-                self.template.name
-            ));
-        }
-        self.calls += 1;
         let outer = std::mem::replace(&mut self.variables, vec![("$".to_owned(), inner.clone())]);
         let result = self.nodes(body, &inner);
         self.variables = outer;
-        self.calls -= 1;
         result.map(|_| ())
     }
 

@@ -13,11 +13,12 @@ mod sprig;
 #[cfg(test)]
 mod tests;
 mod time;
+mod tree;
 mod value;
 
 use std::collections::HashMap;
 
-use parse::Node;
+use tree::Node;
 
 /// What a template sees of an entry.
 pub(crate) trait Context {
@@ -64,7 +65,7 @@ impl Template {
         let mut names = Vec::new();
         let lists = std::iter::once(&self.root).chain(self.defined.values());
         for list in lists {
-            if !parse::fields(list, &mut names) {
+            if !tree::fields(list, &mut names) {
                 return None;
             }
         }

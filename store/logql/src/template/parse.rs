@@ -3,80 +3,11 @@
 use std::collections::HashMap;
 
 use super::funcs;
+use super::tree::{Base, Command, Node, Operand, Pipe};
 use crate::text::{quote_go, unquote_escapes};
 
 /// How deep blocks and parentheses may nest.
 const MAX_DEPTH: usize = 64;
-
-/// One piece of a template.
-#[derive(Clone, Debug)]
-pub(super) enum Node {
-    Text(String),
-    Action(Pipe),
-    If {
-        pipe: Pipe,
-        then: Vec<Node>,
-        otherwise: Vec<Node>,
-    },
-    With {
-        pipe: Pipe,
-        then: Vec<Node>,
-        otherwise: Vec<Node>,
-    },
-    Range {
-        pipe: Pipe,
-        body: Vec<Node>,
-        otherwise: Vec<Node>,
-    },
-    Call {
-        name: String,
-        pipe: Option<Pipe>,
-        at: usize,
-    },
-    Break,
-    Continue,
-}
-
-/// Commands joined by `|`, and the variables they set.
-#[derive(Clone, Debug)]
-pub(super) struct Pipe {
-    pub(super) variables: Vec<String>,
-    pub(super) declares: bool,
-    pub(super) commands: Vec<Command>,
-}
-
-/// An operand and its arguments.
-#[derive(Clone, Debug)]
-pub(super) struct Command {
-    pub(super) operands: Vec<Operand>,
-    pub(super) at: usize,
-    /// As Go prints it in errors.
-    pub(super) text: String,
-}
-
-/// A value in a command.
-#[derive(Clone, Debug)]
-pub(super) struct Operand {
-    pub(super) base: Base,
-    /// Fields behind the base, with the position of the last one that changes it.
-    pub(super) fields: Vec<String>,
-    pub(super) at: usize,
-    pub(super) text: String,
-}
-
-/// What an operand starts with.
-#[derive(Clone, Debug)]
-pub(super) enum Base {
-    Dot,
-    Variable(String),
-    Function(String),
-    Nil,
-    Bool(bool),
-    Int(i64),
-    Float(f64),
-    Str(String),
-    Pipe(Box<Pipe>),
-}
 
 type Parsed = (Vec<Node>, HashMap<String, Vec<Node>>);
 
@@ -98,45 +29,6 @@ pub(super) fn parse(name: &'static str, text: &str) -> Result<Parsed, String> {
         Stop::Closed => Err(parser.error("unexpected {{end}}")),
         Stop::Else(_) => Err(parser.error("unexpected {{else}}")),
     }
-}
-
-/// Collects the labels that nodes read; false when they read the whole set.
-pub(super) fn fields(nodes: &[Node], names: &mut Vec<String>) -> bool {
-    nodes.iter().all(|node| match node {
-        Node::Text(_) | Node::Break | Node::Continue => true,
-        Node::Action(pipe) => pipe_fields(pipe, names),
-        Node::If {
-            pipe,
-            then,
-            otherwise,
-        } => pipe_fields(pipe, names) && fields(then, names) && fields(otherwise, names),
-        // The dot changes inside; what its fields are cannot be said without running.
-        Node::With { .. } | Node::Range { .. } | Node::Call { .. } => false,
-    })
-}
-
-fn pipe_fields(pipe: &Pipe, names: &mut Vec<String>) -> bool {
-    pipe.commands
-        .iter()
-        .flat_map(|command| &command.operands)
-        .all(|operand| match &operand.base {
-            Base::Dot => match operand.fields.first() {
-                Some(field) => {
-                    names.push(field.clone());
-                    true
-                }
-                None => false,
-            },
-            Base::Variable(name) if name == "$" => match operand.fields.first() {
-                Some(field) => {
-                    names.push(field.clone());
-                    true
-                }
-                None => false,
-            },
-            Base::Pipe(inner) => pipe_fields(inner, names),
-            _ => true,
-        })
 }
 
 enum Stop {
