@@ -27,7 +27,7 @@ pub(super) async fn labels(
     check_order(start, end)?;
     let matchers = match params.get("query") {
         "" => Vec::new(),
-        query => rankline_logql::parse_selector(query)?,
+        query => super::params::selector(query)?,
     };
     let series = state.engine.series(&tenants, &[matchers], start, end).await?;
     let mut values: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();

@@ -143,13 +143,8 @@ pub fn entry(out: &mut Vec<u8>, row: &LogRow, categorize: bool) {
 }
 
 /// Answer to a metric query. `time` (ns) stamps the samples of an instant one.
-pub fn metric_answer(
-    value: &MetricValue,
-    time: i64,
-    flags: &EncodingFlags,
-    stats: &QueryStats,
-    warnings: &[String],
-) -> Vec<u8> {
+/// Encoding flags say nothing about samples, so they are not echoed here.
+pub fn metric_answer(value: &MetricValue, time: i64, stats: &QueryStats, warnings: &[String]) -> Vec<u8> {
     let mut out = Vec::with_capacity(4096);
     out.extend_from_slice(b"{\"status\":\"success\",");
     if !warnings.is_empty() {
@@ -163,7 +158,6 @@ pub fn metric_answer(
         MetricValue::Matrix(_) => "matrix",
     };
     let _ = write!(out, "\"data\":{{\"resultType\":\"{kind}\",");
-    flags.write(&mut out);
     out.extend_from_slice(b"\"result\":");
     let time_ms = time.div_euclid(1_000_000);
     match value {
@@ -455,13 +449,7 @@ mod tests {
         ];
         for (value, kind) in values {
             let warnings = ["partial".to_owned()];
-            let body = metric_answer(
-                &value,
-                5_000_000_000,
-                &EncodingFlags::default(),
-                &QueryStats::default(),
-                &warnings,
-            );
+            let body = metric_answer(&value, 5_000_000_000, &QueryStats::default(), &warnings);
             let json: serde_json::Value = serde_json::from_str(&text(body)).unwrap();
             assert_eq!(json["data"]["resultType"], kind);
             assert_eq!(json["warnings"][0], "partial");

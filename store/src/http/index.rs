@@ -24,7 +24,7 @@ fn sizes(stats: &IndexStats) -> serde_json::Value {
 async fn measure(state: &QueryState, tenants: &Tenants, params: &Params) -> Result<IndexStats, ApiError> {
     let (start, end) = bounds(params)?;
     params.step(start, end)?;
-    let matchers = rankline_logql::parse_selector(params.query()?)?;
+    let matchers = super::params::selector(params.query()?)?;
     Ok(state.engine.stats(&tenants.0, &matchers, start, end).await?)
 }
 

@@ -20,7 +20,7 @@ fn bounds(params: &Params) -> Result<(i64, i64), ParamError> {
 fn selector(params: &Params) -> Result<Vec<Matcher>, ApiError> {
     match params.get("query") {
         "" => Ok(Vec::new()),
-        query => Ok(rankline_logql::parse_selector(query)?),
+        query => Ok(super::params::selector(query)?),
     }
 }
 

@@ -7,6 +7,7 @@ use crate::query::Direction;
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use http::{Method, header};
+use rankline_logql::Matcher;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Largest form body that is read, bytes.
@@ -153,6 +154,20 @@ impl Params {
             },
         }
     }
+}
+
+/// A selector that has to name something: one matcher at least must not match an absent label.
+///
+/// # Errors
+/// Not a plain selector, or one that every stream could pass.
+pub fn selector(query: &str) -> Result<Vec<Matcher>, ParamError> {
+    let matchers = rankline_logql::parse_selector(query).map_err(|why| ParamError(why.to_string()))?;
+    if matchers.iter().all(|matcher| matcher.matches("")) {
+        return Err(ParamError::new(
+            "parse error : queries require at least one regexp or equality matcher that does not have an empty-compatible value. For instance, app=~\".*\" does not meet this requirement, but app=~\".+\" will",
+        ));
+    }
+    Ok(matchers)
 }
 
 /// Refuses a range that ends before it starts.

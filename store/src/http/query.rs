@@ -124,7 +124,7 @@ async fn query_range(
                 end: range.end,
                 step: range.step,
             };
-            metric(&state, &tenants, expr, spec, true, &flags).await
+            metric(&state, &tenants, expr, spec, true).await
         }
     }
 }
@@ -142,7 +142,6 @@ async fn encoded(answer: LogAnswer, flags: EncodingFlags) -> Result<Vec<u8>, Api
 async fn query(
     State(state): State<QueryState>,
     Tenants(tenants): Tenants,
-    headers: HeaderMap,
     params: Params,
 ) -> Result<Response, ApiError> {
     let time = params.time(now_ns())?;
@@ -156,7 +155,7 @@ async fn query(
         .into()),
         Expr::Metric(expr) => {
             let spec = EvalSpec { start: time, end: time, step: 0 };
-            metric(&state, &tenants, expr, spec, false, &EncodingFlags::from_headers(&headers)).await
+            metric(&state, &tenants, expr, spec, false).await
         }
     }
 }
@@ -200,7 +199,6 @@ async fn metric(
     expr: MetricExpr,
     spec: EvalSpec,
     range: bool,
-    flags: &EncodingFlags,
 ) -> Result<Response, ApiError> {
     let answer = state.engine.metric(tenants, MetricRequest { expr, spec }).await?;
     let value = if range {
@@ -211,7 +209,6 @@ async fn metric(
     Ok(json_response(encode::metric_answer(
         &value,
         spec.start,
-        flags,
         &answer.stats,
         &[],
     )))

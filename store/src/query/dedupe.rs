@@ -1,7 +1,8 @@
 //! Entries that two segments may both hold: told apart by a 128-bit hash of everything an entry is.
 
+use super::{LogRow, Pairs};
 use parking_lot::Mutex;
-use rankline_logql::EntryRef;
+use rankline_logql::{EntryRef, Labels};
 use std::collections::HashSet;
 use xxhash_rust::xxh3::Xxh3Default;
 
@@ -20,6 +21,48 @@ pub(super) fn entry_hash(stream: u64, entry: &EntryRef<'_>) -> u128 {
         text(value);
     }
     hasher.digest128()
+}
+
+/// Hash of what a row shows; `bare`: without its structured metadata.
+pub(super) fn row_hash(row: &LogRow, bare: bool) -> u128 {
+    let none = Pairs::default();
+    let metadata = if bare { &none } else { &row.metadata };
+    let mut hasher = Xxh3Default::new();
+    hasher.update(&row.ts.to_le_bytes());
+    hasher.update(&(row.line.len() as u64).to_le_bytes());
+    hasher.update(row.line.as_bytes());
+    for set in [&row.stream, metadata, &row.parsed] {
+        for (name, value) in set.iter() {
+            for text in [name, value] {
+                hasher.update(&(text.len() as u64).to_le_bytes());
+                hasher.update(text.as_bytes());
+            }
+        }
+        hasher.update(&u64::MAX.to_le_bytes());
+    }
+    hasher.digest128()
+}
+
+/// Entries of one stream and time that show the same after a pipeline are one row, as in Loki. Sees rows in order.
+#[derive(Default)]
+pub(super) struct ShownOnce {
+    group: Option<(i64, Labels)>,
+    hashes: HashSet<u128>,
+}
+
+impl ShownOnce {
+    /// Whether the row is the first of its stream (`labels`) and time that shows what it shows.
+    pub(super) fn is_new(&mut self, labels: &Labels, row: &LogRow) -> bool {
+        if !self
+            .group
+            .as_ref()
+            .is_some_and(|(ts, group)| *ts == row.ts && group == labels)
+        {
+            self.group = Some((row.ts, labels.clone()));
+            self.hashes.clear();
+        }
+        self.hashes.insert(row_hash(row, false))
+    }
 }
 
 /// The entries a query has met so far, of those that may be there twice.

@@ -96,3 +96,62 @@ pub(super) fn joined(ranges: impl Iterator<Item = Range<u32>>) -> Vec<Range<u32>
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::single_range_in_vec_init)]
+    use super::*;
+    use rankline_logql::{Expr, Pipeline};
+    use rankline_segment::{ColumnKind, SegmentWriter, WriterOptions};
+
+    /// The lines as they come back from a segment.
+    fn lines(texts: &[&str]) -> Lines {
+        let mut writer = SegmentWriter::new(WriterOptions::default());
+        writer.begin_stream(&[("a", "b")]).unwrap();
+        for (ts, line) in (0i64..).zip(texts) {
+            writer.push(ts, line, &[]).unwrap();
+        }
+        let finished = writer.finish().unwrap();
+        let block = &finished.footer.blocks[0];
+        let bytes = |kind: ColumnKind| {
+            let range = block.column(&kind).unwrap().range();
+            &finished.bytes[range.start as usize..range.end as usize]
+        };
+        block
+            .decode_lines(bytes(ColumnKind::LineLengths), bytes(ColumnKind::LineText))
+            .unwrap()
+    }
+
+    fn rows(query: &str, texts: &[&str], ranges: &[Range<u32>]) -> Vec<u32> {
+        let Expr::Log(expr) = rankline_logql::parse(query).unwrap() else {
+            panic!("{query}")
+        };
+        HeadSearch::new(Pipeline::new(&expr.stages).unwrap().head_filters()).rows(&lines(texts), ranges)
+    }
+
+    #[test]
+    fn a_literal_across_two_lines_is_no_hit() {
+        let texts = ["xxab", "cd", "abcd", "", "aab", "cdabcd"];
+        assert_eq!(rows(r#"{a="b"} |= "abcd""#, &texts, &[0..6]), [2, 5]);
+        assert_eq!(rows(r#"{a="b"} |= "abcd""#, &texts, &[0..2, 3..6]), [5]);
+        assert_eq!(rows(r#"{a="b"} |= "aa""#, &["a", "a", "aaa", "a"], &[0..4]), [2]);
+    }
+
+    #[test]
+    fn every_filter_counts_whatever_its_order() {
+        let texts = ["NCCL INFO a", "NCCL WARN b", "nccl info", "INFO NCCL", ""];
+        assert_eq!(rows(r#"{a="b"} |= "NCCL" != "INFO""#, &texts, &[0..5]), [1]);
+        assert_eq!(
+            rows(r#"{a="b"} |~ "(?i)nccl" |= "INFO""#, &texts, &[0..5]),
+            [0, 3]
+        );
+        assert_eq!(rows(r#"{a="b"} != "NCCL""#, &texts, &[0..5]), [2, 4]);
+        assert_eq!(rows(r#"{a="b"} |= """#, &texts, &[0..5]), [0, 1, 2, 3, 4]);
+        assert_eq!(rows(r#"{a="b"} |= "WARN" or "info""#, &texts, &[0..5]), [1, 2]);
+    }
+
+    #[test]
+    fn neighbouring_ranges_are_joined() {
+        assert_eq!(joined([0..2, 2..3, 4..5].into_iter()), [0..3, 4..5]);
+    }
+}

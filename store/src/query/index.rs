@@ -288,6 +288,13 @@ impl Engine {
                 }
             }
         }
+        if request.step.is_some() {
+            // Sizes are of the grain of a KiB: less in a bucket counts as nothing, as in Loki.
+            for points in sums.values_mut() {
+                points.retain(|_, bytes| *bytes >= 1024);
+            }
+            sums.retain(|_, points| !points.is_empty());
+        }
         let mut series: Vec<VolumeSeries> = sums
             .into_iter()
             .map(|(labels, points)| VolumeSeries {

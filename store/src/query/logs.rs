@@ -6,7 +6,7 @@
 use super::Direction;
 use super::block::{Body, Needs, Rows};
 use super::budget::Budget;
-use super::dedupe::entry_hash;
+use super::dedupe::{ShownOnce, entry_hash};
 use super::drive::Scan;
 use super::head::{HeadSearch, joined};
 use super::select::BlockTask;
@@ -108,8 +108,10 @@ impl Collector {
         let before: usize = self.rows.iter().map(Candidate::bytes).sum();
         self.rows.sort_by(|a, b| a.cmp(b, direction));
         let mut seen = HashSet::new();
-        self.rows
-            .retain(|row| row.hash.is_none_or(|hash| seen.insert(hash)));
+        let mut shown = ShownOnce::default();
+        self.rows.retain(|row| {
+            row.hash.is_none_or(|hash| seen.insert(hash)) && shown.is_new(&row.labels, &row.row)
+        });
         self.rows.truncate(self.limit);
         budget.shrink(before - self.rows.iter().map(Candidate::bytes).sum::<usize>());
     }
@@ -176,6 +178,7 @@ impl Scan for LogScan {
             interner: Interner::default(),
             rows: Vec::new(),
             stream: None,
+            shown: ShownOnce::default(),
             last: [const { None }; 3],
         };
         let (mut rest, mut size) = (&mut passed[..], self.limit.saturating_mul(2).max(256));
@@ -235,6 +238,7 @@ struct Found {
     rows: Vec<Candidate>,
     /// The stream the runner is set to.
     stream: Option<(u32, Labels)>,
+    shown: ShownOnce,
     /// The label sets of the row before: they seldom change.
     last: [Option<Pairs>; 3],
 }
@@ -281,6 +285,10 @@ impl Found {
             metadata: shared(&mut self.interner, metadata, || processed.metadata()),
             parsed: shared(&mut self.interner, parsed, || processed.parsed()),
         };
+        if !self.shown.is_new(&labels, &row_out) {
+            stats.duplicates += 1;
+            return;
+        }
         let hash = span
             .shared
             .then(|| entry_hash(task.part.stream_id(span.stream), &entry));

@@ -2,6 +2,7 @@
 //!
 //! Knows neither sockets nor where the entries come from.
 
+use super::dedupe::row_hash;
 use super::result::Interner;
 use super::{Engine, LogAnswer, LogRequest, LogRow, Pairs, QueryError};
 use crate::entry::{Entry, StreamEntries};
@@ -103,26 +104,6 @@ impl Tail {
         let new = self.history.is_empty() || !self.history.contains(&row_hash(&row, bare));
         new.then_some(row)
     }
-}
-
-/// Hash of what a row shows; without its metadata where new entries do not show theirs.
-fn row_hash(row: &LogRow, bare: bool) -> u128 {
-    let none = Pairs::default();
-    let metadata = if bare { &none } else { &row.metadata };
-    let mut hasher = xxhash_rust::xxh3::Xxh3Default::new();
-    hasher.update(&row.ts.to_le_bytes());
-    hasher.update(&(row.line.len() as u64).to_le_bytes());
-    hasher.update(row.line.as_bytes());
-    for set in [&row.stream, metadata, &row.parsed] {
-        for (name, value) in set.iter() {
-            for text in [name, value] {
-                hasher.update(&(text.len() as u64).to_le_bytes());
-                hasher.update(text.as_bytes());
-            }
-        }
-        hasher.update(&u64::MAX.to_le_bytes());
-    }
-    hasher.digest128()
 }
 
 impl Engine {

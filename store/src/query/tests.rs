@@ -162,7 +162,7 @@ type Shown = (i64, String, Vec<(String, String)>);
 fn expected(rows: &[Row], request: &LogRequest) -> Vec<Shown> {
     let pipeline = Arc::new(Pipeline::new(&request.expr.stages).unwrap());
     let mut runner = pipeline.runner();
-    let mut out = Vec::new();
+    let (mut out, mut seen) = (Vec::new(), HashSet::new());
     let ordered: Vec<&Row> = match request.direction {
         Direction::Forward => rows.iter().collect(),
         Direction::Backward => rows.iter().rev().collect(),
@@ -195,7 +195,11 @@ fn expected(rows: &[Row], request: &LogRequest) -> Vec<Shown> {
                 .iter()
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .collect();
-            out.push((row.ts, processed.line().to_owned(), labels));
+            let shown = (row.ts, processed.line().to_owned(), labels);
+            // Entries of one stream and time that show the same are one row.
+            if seen.insert((row.labels.clone(), shown.clone())) {
+                out.push(shown);
+            }
         }
     }
     out.truncate(request.limit);
