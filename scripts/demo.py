@@ -27,37 +27,44 @@ WASM = ROOT / "dist/rank_filter.wasm"
 COLOUR = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 BOLD, DIM, CYAN, RED, OFF = ("\x1b[1m", "\x1b[2m", "\x1b[36m", "\x1b[31m", "\x1b[0m") if COLOUR else ("",) * 5
 
-# What a person would ask on such a day: a title, the query, further options, most lines of the answer to show.
+# What a person would ask on such a day: a title, the query, further options, and how many lines of the answer to show from
+# its beginning and from its end.
 QUESTIONS = [
     (
         "How much did each run write?",
         'sum by (job) (count_over_time({app="dist-training"}[1h]))',
         ["--instant"],
-        12,
+        (12, 0),
     ),
     (
-        "Which ranks failed, and with what?",
-        'sum by (job, rank, exception) (count_over_time({app="dist-training"} | exception != "" [1h]))',
+        "What went wrong, in all runs?",
+        'sum by (job, exception) (count_over_time({app="dist-training"} | exception != "" [1h]))',
         ["--instant"],
-        40,
+        (20, 0),
     ),
     (
-        "What did the rank that failed say? (its whole traceback is one entry)",
+        "Which rank failed first?",
+        '{job="one-rank-uncaught-4r"} | exception != "" | line_format "{{.exception}}"',
+        ["--since", "1h", "--limit", "10", "--forward"],
+        (10, 0),
+    ),
+    (
+        "What did it say? (four ranks wrote into one stream; its traceback is one entry)",
         '{job="one-rank-uncaught-4r", rank="2"} | exception != ""',
-        ["--since", "1h", "--limit", "1"],
-        24,
+        ["--since", "1h", "--limit", "1", "--output", "raw"],
+        (6, 6),
     ),
     (
         "A word over all ranks, in one timeline",
         '{job="srun-label-8r"} |~ "(?i)loss"',
         ["--since", "1h", "--limit", "8", "--forward"],
-        8,
+        (8, 0),
     ),
     (
         "Rank 0 alone",
         '{job="one-rank-uncaught-4r", rank="0"} |= "loss"',
         ["--since", "1h", "--limit", "3"],
-        3,
+        (3, 0),
     ),
 ]
 
@@ -190,7 +197,7 @@ def feed(port):
 
 def ask(port):
     """Asks the questions and prints the answers; an empty one is a failure."""
-    for title, query, options, most in QUESTIONS:
+    for title, query, options, (head, end) in QUESTIONS:
         print()
         print(f"{BOLD}{title}{OFF}")
         shown = " ".join([f"rankline query '{query}'", *(o for o in options)])
@@ -199,11 +206,17 @@ def ask(port):
         lines = done.stdout.decode(errors="replace").rstrip().splitlines()
         if not any(line.strip() for line in lines):
             raise Failed(f"no answer to: {query}")
-        for line in lines[:most]:
+        for line in shortened(lines, head, end):
             print("  " + (line if len(line) <= 160 else line[:159] + "…"))
-        if len(lines) > most:
-            print(f"  {DIM}… {len(lines) - most} more lines{OFF}")
     print(flush=True)
+
+
+def shortened(lines, head, end):
+    """The first and the last lines, with what was left out between them."""
+    left_out = len(lines) - head - end
+    if left_out <= 0:
+        return lines
+    return [*lines[:head], f"{DIM}… {left_out} more lines{OFF}", *lines[len(lines) - end :]]
 
 
 def print_grafana(port):
