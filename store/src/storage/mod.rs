@@ -74,14 +74,14 @@ pub enum StorageError {
         reason: String,
     },
     /// A request failed.
-    #[error("could not {operation} {path}: {source}")]
+    #[error("could not {operation} {path}: {cause}", cause = one_line(error))]
     Request {
         /// `get`, `put`, `list` or `delete`.
         operation: &'static str,
         /// The object, or the folder listed.
         path: String,
-        /// The store's own error.
-        source: object_store::Error,
+        /// The store's own error. Its text holds that of all its causes, so it isn't told as a `source` again.
+        error: object_store::Error,
     },
     /// The store answered with fewer or more bytes than asked for.
     #[error("could not get {path}: {got} bytes instead of {wanted}")]
@@ -102,7 +102,7 @@ impl StorageError {
         matches!(
             self,
             Self::Request {
-                source: object_store::Error::NotFound { .. },
+                error: object_store::Error::NotFound { .. },
                 ..
             }
         )
@@ -204,7 +204,7 @@ impl Storage {
                 Ok(true)
             }
             Err(StorageError::Request {
-                source: object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. },
+                error: object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. },
                 ..
             }) => Ok(false),
             Err(error) => Err(error),
@@ -347,11 +347,22 @@ async fn counted<T>(
     metrics::counter!(names::STORAGE_REQUESTS, "operation" => operation, "outcome" => outcome).increment(1);
     metrics::histogram!(names::STORAGE_SECONDS, "operation" => operation)
         .record(start.elapsed().as_secs_f64());
-    result.map_err(|source| StorageError::Request {
+    result.map_err(|error| StorageError::Request {
         operation,
         path: path.to_string(),
-        source,
+        error,
     })
+}
+
+/// A store's answer may be a whole XML document: its end says little to people.
+fn one_line(error: &object_store::Error) -> String {
+    const ENOUGH: usize = 500;
+    let mut text = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+    if text.len() > ENOUGH {
+        text.truncate(text.floor_char_boundary(ENOUGH));
+        text.push('…');
+    }
+    text
 }
 
 fn count_bytes(operation: &'static str, bytes: usize) {
