@@ -40,7 +40,7 @@ pub struct Config {
     pub max_held_records: usize,
     /// Most bytes held at once; the oldest record leaves early. Default 16 MiB.
     pub max_held_bytes: usize,
-    /// Most bytes of one merged record's text; it leaves early. Default 1 MiB.
+    /// Most bytes of one merged record's text; it leaves early. Default 250000: stores refuse lines over 256 KiB by default.
     pub max_record_bytes: usize,
     /// Most lines of one merged record; it leaves early. Default 10000.
     pub max_record_lines: u32,
@@ -68,7 +68,7 @@ impl Default for Config {
             world_size: String::new(),
             max_held_records: 1_024,
             max_held_bytes: 16 << 20,
-            max_record_bytes: 1 << 20,
+            max_record_bytes: 250_000,
             max_record_lines: 10_000,
             max_tags: 4_096,
         }

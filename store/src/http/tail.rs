@@ -25,7 +25,9 @@ use tokio::time::Instant;
 
 /// Entries of one frame.
 const FRAME_ENTRIES: usize = 100;
-const PING_EVERY: Duration = Duration::from_secs(1);
+/// Loki pings every second; proxies cut idle connections after 30 s at the soonest, and a client that waits for a quiet
+/// second never sees one with a ping in each.
+const PING_EVERY: Duration = Duration::from_secs(15);
 /// How long a tail may last.
 const MAX_DURATION: Duration = Duration::from_secs(3600);
 /// A client that takes nothing for so long is gone.
