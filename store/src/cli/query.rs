@@ -1,6 +1,6 @@
 //! `rankline query`: a LogQL question, its answer for people or for programs.
 //!
-//! This module owns the options and chooses the way: [`fetch`] asks, [`print`] and [`table`] show, [`tail`] follows.
+//! This module owns the options and chooses the way: [`fetch`] asks, [`mod@print`] and [`table`] show, [`tail`] follows.
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
