@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::client::{Client, ClientError, ServerArgs, now_ns};
+use super::client::{Client, ClientError, ServerArgs};
+use crate::clock::now_ns;
 use answer::Answer;
 use fetch::{Direction, Fetcher, LogRange};
 use print::{LogPrinter, Style};

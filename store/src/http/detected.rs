@@ -2,8 +2,9 @@
 
 use super::encode::json_response;
 use super::error::ApiError;
-use super::params::{ParamError, Params, check_order, now_ns};
+use super::params::{ParamError, Params, check_order};
 use super::query::{QueryState, Tenants};
+use crate::clock::now_ns;
 use crate::query::{Direction, Field, LogRequest, detect_fields, only_ids};
 use axum::extract::{Path, State};
 use axum::response::Response;

@@ -2,8 +2,9 @@
 
 use super::encode::{self, json_response};
 use super::error::ApiError;
-use super::params::{ParamError, Params, check_order, check_resolution, now_ns};
+use super::params::{ParamError, Params, check_order, check_resolution};
 use super::query::{QueryState, Tenants};
+use crate::clock::now_ns;
 use crate::query::{IndexStats, QueryStats, VolumeBy, VolumeRequest, VolumeSeries};
 use axum::extract::State;
 use axum::response::Response;

@@ -8,7 +8,6 @@ use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use http::{Method, header};
 use rankline_logql::Matcher;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Largest form body that is read, bytes.
 pub const MAX_FORM_BYTES: usize = 10 << 20;
@@ -188,12 +187,6 @@ pub fn check_resolution(start: i64, end: i64, step: i64) -> Result<(), ParamErro
         ));
     }
     Ok(())
-}
-
-/// The clock that requests are read by, ns since the epoch.
-pub fn now_ns() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
 fn default_step(start: i64, end: i64) -> i64 {

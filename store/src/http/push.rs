@@ -1,8 +1,6 @@
 //! Push endpoints: Loki's and OTLP's. Reads bodies within their limits, has them decoded and checked off the async
 //! threads, hands the good entries on and says which ones were refused.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use axum::Router;
 use axum::body::Body as HttpBody;
 use axum::extract::State;
@@ -16,6 +14,7 @@ use prost::Message;
 
 use super::AppState;
 use super::error::ApiError;
+use crate::clock::now_ns;
 use crate::entry::{Entry, StreamEntries};
 use crate::ingest::decode::{self, Body, DecodeError, JsonForm};
 use crate::ingest::validate::Rules;
@@ -255,11 +254,6 @@ fn reason(error: &PushError) -> &'static str {
         PushError::Refused(_) => "refused",
         PushError::Internal(_) => "internal",
     }
-}
-
-fn now_ns() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
 /// `google.rpc.Status`, which OTLP clients expect as the body of an error.

@@ -2,8 +2,9 @@
 
 use super::encode::{self, EncodingFlags, json_response};
 use super::error::ApiError;
-use super::params::{ParamError, Params, check_order, check_resolution, now_ns};
+use super::params::{ParamError, Params, check_order, check_resolution};
 use super::{detected, index, labels, tail, unbuilt};
+use crate::clock::now_ns;
 use crate::live::LiveHub;
 use crate::query::{Direction, Engine, LogAnswer, LogRequest, MetricRequest};
 use crate::tenants::{self, TenantId};

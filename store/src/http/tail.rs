@@ -4,9 +4,10 @@
 
 use super::encode::{self, EncodingFlags};
 use super::error::ApiError;
-use super::params::{ParamError, Params, now_ns};
+use super::params::{ParamError, Params};
 use super::query::QueryState;
 use crate::catalog::DAY_NS;
+use crate::clock::now_ns;
 use crate::entry::StreamEntries;
 use crate::live::{LiveEvent, LiveSubscription};
 use crate::metrics as names;

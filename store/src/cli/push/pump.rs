@@ -20,7 +20,7 @@ use super::record::Entry;
 use super::report::Report;
 use super::send::Sender;
 use super::source::{Source, SourceOptions, display_name};
-use crate::cli::client::now_ns;
+use crate::clock::now_ns;
 
 const CHUNK_BYTES: usize = 256 * 1024;
 /// A followed file is looked at this often; with the batch's wait it bounds how late a line is.

@@ -20,7 +20,8 @@ use super::fetch::{Direction, Fetcher, LogRange, categorize};
 use super::print::LogPrinter;
 use super::seen::{Identity, Seen};
 use super::time::to_param;
-use crate::cli::client::{ClientError, now_ns};
+use crate::cli::client::ClientError;
+use crate::clock::now_ns;
 
 const SECOND_NS: i64 = 1_000_000_000;
 /// A line that arrives this late after its own time is still found after a reconnect.
