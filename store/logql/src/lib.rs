@@ -19,6 +19,6 @@ pub use error::{ErrorKind, EvalError, ParseError};
 pub use eval::{Accumulator, EvalLimits, EvalSpec, Leaf, MetricPlan, MetricValue, Sample, Series};
 pub use labels::Labels;
 pub use matcher::{MatchOp, Matcher};
-pub use pipeline::{EntryRef, LineFilter, MetadataNeeds, Pipeline, Processed, Runner};
+pub use pipeline::{EntryRef, LineFilter, MetadataNeeds, Pipeline, Processed, Runner, logfmt_pairs};
 pub use syntax::ast::{self, Expr, LogExpr, MetricExpr, Stage};
 pub use syntax::{format_query, parse, parse_labels, parse_selector};

@@ -6,6 +6,7 @@ pub mod error;
 pub mod index;
 pub mod labels;
 pub mod params;
+pub mod patterns;
 pub mod push;
 pub mod query;
 pub mod status;

@@ -161,12 +161,21 @@ impl Params {
 /// Not a plain selector, or one that every stream could pass.
 pub fn selector(query: &str) -> Result<Vec<Matcher>, ParamError> {
     let matchers = rankline_logql::parse_selector(query).map_err(|why| ParamError(why.to_string()))?;
+    check_selective(&matchers)?;
+    Ok(matchers)
+}
+
+/// Refuses matchers that every stream could pass.
+///
+/// # Errors
+/// All of them match an absent label.
+pub fn check_selective(matchers: &[Matcher]) -> Result<(), ParamError> {
     if matchers.iter().all(|matcher| matcher.matches("")) {
         return Err(ParamError::new(
             "parse error : queries require at least one regexp or equality matcher that does not have an empty-compatible value. For instance, app=~\".*\" does not meet this requirement, but app=~\".+\" will",
         ));
     }
-    Ok(matchers)
+    Ok(())
 }
 
 /// Refuses a range that ends before it starts.

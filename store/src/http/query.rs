@@ -3,7 +3,7 @@
 use super::encode::{self, EncodingFlags, json_response};
 use super::error::ApiError;
 use super::params::{ParamError, Params, check_order, check_resolution};
-use super::{detected, index, labels, tail, unbuilt};
+use super::{detected, index, labels, patterns, tail, unbuilt};
 use crate::clock::now_ns;
 use crate::live::LiveHub;
 use crate::query::{Direction, Engine, LogAnswer, LogRequest, MetricRequest};
@@ -65,6 +65,7 @@ pub fn routes(state: QueryState) -> Router {
         .route("/detected_labels", read(detected::labels))
         .route("/detected_fields", read(detected::fields))
         .route("/detected_field/{name}/values", read(detected::values))
+        .route("/patterns", read(patterns::patterns))
         .route("/tail", get(tail::tail))
         .merge(unbuilt::v1());
     let legacy = Router::new()

@@ -133,9 +133,6 @@ async fn refusals_are_plain_text() {
         assert_eq!(status, StatusCode::BAD_REQUEST, "{path}: {body}");
         assert!(body.starts_with(text), "{path}: {body}");
     }
-    let (status, body) = get(&router, "patterns?query=%7Bapp%3D%22x%22%7D").await;
-    assert_eq!(status, StatusCode::NOT_IMPLEMENTED);
-    assert!(body.contains("patterns"));
     let (status, _) = send(
         &router,
         Request::delete("/loki/api/v1/query").body(Body::empty()).unwrap(),

@@ -13,7 +13,6 @@ use http::StatusCode;
 pub(super) fn v1() -> Router<QueryState> {
     Router::new()
         .route("/drilldown-limits", get(drilldown_limits))
-        .route("/patterns", any(async || not_built("patterns of lines")))
         .route("/delete", any(async || not_built("deletion of entries")))
         .route(
             "/rules",
@@ -63,7 +62,7 @@ async fn drilldown_limits(State(state): State<QueryState>) -> Response {
             "volume_enabled": true,
             "volume_max_series": limits.max_series,
         },
-        "pattern_ingester_enabled": false,
+        "pattern_ingester_enabled": true,
         "version": env!("CARGO_PKG_VERSION"),
     });
     json_response(body.to_string().into_bytes())

@@ -146,6 +146,17 @@ fn scaled(count: u64, part: f64) -> u64 {
     }
 }
 
+/// Rows and bytes of lines that the streams of a plan have in `start..end` (ns), about.
+pub(super) fn expected(plan: &Plan, start: i64, end: i64) -> (u64, u64) {
+    let (mut rows, mut bytes) = (0u64, 0u64);
+    for slice in plan.parts.iter().flat_map(|part| slices(part)) {
+        let part = slice.part(start, end);
+        rows += scaled(slice.meta.rows, part);
+        bytes += scaled(slice.meta.line_bytes, part);
+    }
+    (rows, bytes)
+}
+
 impl Engine {
     async fn metadata_plan(
         &self,

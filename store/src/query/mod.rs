@@ -12,6 +12,7 @@ mod head;
 mod index;
 mod logs;
 mod metrics;
+mod patterns;
 mod result;
 mod select;
 mod tail;
@@ -22,6 +23,7 @@ pub use fields::{Field, FieldType, detect_fields, only_ids};
 pub use index::{IndexStats, VolumeBy, VolumeRequest, VolumeSeries};
 pub use logs::LogRequest;
 pub use metrics::{MetricAnswer, MetricRequest};
+pub use patterns::{PatternAnswer, PatternRequest, PatternSeries};
 pub use result::{LogAnswer, LogRow, Pairs, QueryStats};
 pub use tail::Tail;
 

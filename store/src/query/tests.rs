@@ -27,10 +27,10 @@ impl Random {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Row {
-    labels: Labels,
-    ts: i64,
-    line: String,
-    metadata: Vec<(String, String)>,
+    pub(crate) labels: Labels,
+    pub(crate) ts: i64,
+    pub(crate) line: String,
+    pub(crate) metadata: Vec<(String, String)>,
 }
 
 /// Rows in several batches; some rows are sent twice, in different batches.

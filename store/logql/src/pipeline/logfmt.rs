@@ -1,5 +1,7 @@
 //! The `logfmt` parser: `key=value key="quoted value" bare`.
 
+use std::borrow::Cow;
+
 use super::json::push_sanitized;
 use super::scratch::{NameId, Scratch};
 
@@ -126,6 +128,26 @@ impl<'a> Decoder<'a> {
             cause: "invalid quoted value".to_owned(),
         })
     }
+}
+
+/// The pairs of a line, values without quotes and escapes; a key alone has an empty value. `None` at the first fault.
+#[must_use]
+pub fn logfmt_pairs(line: &str) -> Option<Vec<(&str, Cow<'_, str>)>> {
+    let mut decoder = Decoder::new(line);
+    let mut pairs = Vec::new();
+    while let Some(pair) = decoder.next_pair() {
+        let (key, raw) = pair.ok()?;
+        let value = match raw {
+            Raw::Plain(text) => Cow::Borrowed(text),
+            Raw::Escaped(text) => {
+                let mut buffer = String::new();
+                super::json::unescape(&text.replace("\\'", "'"), &mut buffer);
+                Cow::Owned(buffer)
+            }
+        };
+        pairs.push((key, value));
+    }
+    Some(pairs)
 }
 
 /// Whether every escape is one of JSON's or `\'`, and no control character is bare.

@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 pub(crate) use label_filter::Condition;
 pub use line_filter::LineFilter;
+pub use logfmt::logfmt_pairs;
 pub use run::{Processed, Runner};
 use scratch::{Hints, NameId, Names};
 use stage::Step;
