@@ -22,8 +22,9 @@ pub struct Config {
     pub collapse_bars: bool,
     /// Remove the prefixes that the rank was read from. Default false.
     pub strip_prefix: bool,
-    /// The number that srun and mpirun put before lines is the global rank (one task for each rank). Default true.
-    pub task_is_rank: bool,
+    /// Whether the number that srun and mpirun put before lines is the global rank (one task for each rank): `true` for every
+    /// such number, `false` for none, `"auto"` for those that the stream shows to be a launcher's. Default `"auto"`.
+    pub task_is_rank: TaskIsRank,
     /// Processes on each node; with it a local rank and a node rank give the global one. Default 0: unknown.
     pub procs_per_node: u32,
     /// Name of the job, where nothing else says it. Default empty: unknown.
@@ -48,6 +49,18 @@ pub struct Config {
     pub max_tags: usize,
 }
 
+/// When the number of a launcher's task is a rank.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TaskIsRank {
+    /// Where mpirun's tag says it is a task's, or the stream shows it; unless a process says another number of itself.
+    #[default]
+    Auto,
+    /// Wherever a line begins like that; unless a process says another number of itself.
+    Always,
+    /// Nowhere: a task is not one rank (it starts several, as torchrun does).
+    Never,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -59,7 +72,7 @@ impl Default for Config {
             merge: true,
             collapse_bars: true,
             strip_prefix: false,
-            task_is_rank: true,
+            task_is_rank: TaskIsRank::default(),
             procs_per_node: 0,
             job: String::new(),
             attempt: String::new(),
@@ -147,7 +160,15 @@ impl Config {
             "merge" => set_switch(&mut self.merge, value),
             "collapse_bars" => set_switch(&mut self.collapse_bars, value),
             "strip_prefix" => set_switch(&mut self.strip_prefix, value),
-            "task_is_rank" => set_switch(&mut self.task_is_rank, value),
+            "task_is_rank" => {
+                self.task_is_rank = match value {
+                    Value::Switch(true) => TaskIsRank::Always,
+                    Value::Switch(false) => TaskIsRank::Never,
+                    Value::Text(word) if word == "auto" => TaskIsRank::Auto,
+                    _ => return Err(format!("{key}: expected true, false or \"auto\"")),
+                };
+                Ok(())
+            }
             "tick_tag" => set_text(&mut self.tick_tag, value),
             "job" => set_text(&mut self.job, value),
             "attempt" => set_text(&mut self.attempt, value),

@@ -8,6 +8,11 @@ use crate::line::Level;
 pub(crate) struct Fields {
     pub rank: Option<u32>,
     pub local_rank: Option<u32>,
+    /// Rank of the node, as the line's prefixes say it.
+    pub node_rank: Option<u32>,
+    /// Attempt and number of ranks, as launchers' lines say them.
+    pub attempt: Option<u32>,
+    pub world_size: Option<u32>,
     pub level: Option<Level>,
     pub exception: Vec<u8>,
     pub step: Option<u64>,
@@ -30,6 +35,7 @@ impl Fields {
     pub(crate) fn add(&mut self, other: &Fields) {
         self.rank = self.rank.or(other.rank);
         self.local_rank = self.local_rank.or(other.local_rank);
+        self.node_rank = self.node_rank.or(other.node_rank);
         if self.role.is_empty() {
             self.role.extend_from_slice(&other.role);
         }
@@ -46,10 +52,10 @@ impl Fields {
                 "rank" => decimal(self.rank.map(u64::from), &mut number),
                 "local_rank" => decimal(self.local_rank.map(u64::from), &mut number),
                 "step" => decimal(self.step, &mut number),
-                "node_rank" => &common.node_rank,
-                "world_size" => &common.world_size,
+                "node_rank" => or(self.node_rank, &common.node_rank, &mut number),
+                "world_size" => or(self.world_size, &common.world_size, &mut number),
                 "job" => &common.job,
-                "attempt" => &common.attempt,
+                "attempt" => or(self.attempt, &common.attempt, &mut number),
                 "role" if self.role.is_empty() => &common.role,
                 "role" => &self.role,
                 "level" => self.level.map_or("", Level::name).as_bytes(),
@@ -66,6 +72,9 @@ impl Fields {
     pub(crate) fn is_empty(&self) -> bool {
         self.rank.is_none()
             && self.local_rank.is_none()
+            && self.node_rank.is_none()
+            && self.attempt.is_none()
+            && self.world_size.is_none()
             && self.level.is_none()
             && self.step.is_none()
             && self.exception.is_empty()
@@ -84,6 +93,14 @@ impl Common {
         ]
         .iter()
         .all(|value| value.is_empty())
+    }
+}
+
+/// What the lines say, or else what is known of the pod.
+fn or<'a>(said: Option<u32>, common: &'a [u8], buffer: &'a mut [u8; 20]) -> &'a [u8] {
+    match said {
+        Some(said) => decimal(Some(said.into()), buffer),
+        None => common,
     }
 }
 

@@ -4,6 +4,7 @@
 //! the `kubernetes` object that Fluent Bit's filter of that name adds; it knows nothing about lines.
 
 use crate::json::{self, Span};
+use crate::prefix;
 
 /// What a pod's labels say. Spans of strings are copied: they outlive the record.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -213,6 +214,24 @@ impl<'a> Labels<'a> {
         });
         true
     }
+}
+
+/// The rank that a pod's name says: `llama-rank-3`, `llama-rank3-x7k2p`.
+pub(crate) fn rank_in_name(pod: &[u8]) -> Option<u32> {
+    let mut parts = pod.split(|&b| b == b'-');
+    while let Some(part) = parts.next() {
+        let written = match part.strip_prefix(b"rank") {
+            Some(b"") => parts.next()?,
+            Some(digits) => digits,
+            None => continue,
+        };
+        if let Some((rank, end)) = prefix::number(written, 0)
+            && end == written.len()
+        {
+            return Some(rank);
+        }
+    }
+    None
 }
 
 /// The value when it is a number, empty otherwise.

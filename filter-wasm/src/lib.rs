@@ -27,11 +27,14 @@ mod filter;
 mod hold;
 mod json;
 mod kubernetes;
+mod launch;
 mod line;
 mod partial;
 mod prefix;
+mod rank;
 mod shape;
 mod tags;
+mod task_label;
 #[cfg(test)]
 mod tests;
 mod text;

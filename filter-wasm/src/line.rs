@@ -33,6 +33,19 @@ pub(crate) fn is_python_frame(text: &[u8]) -> bool {
     text.starts_with(b"  File \"") && contains(text, b"\", line ")
 }
 
+/// What `warnings` prints first: `/w/data.py:92: UserWarning: text`
+pub(crate) fn is_python_warning(text: &[u8]) -> bool {
+    let place = text
+        .iter()
+        .take(200)
+        .take_while(|b| !b.is_ascii_whitespace())
+        .count();
+    text[..place].ends_with(b":")
+        && contains(&text[..place], b".py:")
+        && text[place..].iter().skip(1).take_while(|&&b| b != b' ').count() > 8
+        && contains(&text[place..text.len().min(place + 80)], b"Warning:")
+}
+
 /// A line that only underlines: `    ~~~^^^` .
 pub(crate) fn is_caret_line(text: &[u8]) -> bool {
     let marks = trim_end(trim_start(text));
@@ -157,6 +170,33 @@ pub(crate) fn glog_level(text: &[u8]) -> Option<Level> {
     clock.then_some(level)
 }
 
+/// A line that torchrun itself writes about its processes, in any of its log formats.
+pub(crate) fn is_torchrun(text: &[u8]) -> bool {
+    let head = &text[..text.len().min(120)];
+    match head {
+        [b'I' | b'W' | b'E', b'0'..=b'9', ..] => {
+            contains(head, b"torch/distributed/elastic/") || contains(head, b"torch/distributed/run.py:")
+        }
+        [b'[', b'2', b'0', ..] => {
+            contains(head, b"] torch.distributed.elastic.") || contains(head, b"] torch.distributed.run:")
+        }
+        [b'I' | b'W' | b'E', b'N' | b'A' | b'R', ..] => {
+            contains(head, b"O:torch.distributed.")
+                || contains(head, b"G:torch.distributed.")
+                || contains(head, b"R:torch.distributed.")
+        }
+        _ => false,
+    }
+}
+
+/// A line that a launcher writes itself, without the label it puts before others' lines.
+pub(crate) fn is_launchers(text: &[u8]) -> bool {
+    text.starts_with(b"srun: ")
+        || text.starts_with(b"slurmstepd: ")
+        || text.starts_with(b"+ ")
+        || is_torchrun(text)
+}
+
 /// A line of absl's logging, from C++, that reports an error: `E1123 18:59:25.795888      23 service.cc:1518] …`.
 pub(crate) fn is_absl_failure(text: &[u8]) -> bool {
     if !matches!(text.first(), Some(b'E' | b'F')) {
@@ -225,13 +265,15 @@ fn is_header(before: &[u8], after: Option<u8>) -> bool {
         || before.ends_with(b"[")
 }
 
-/// `12:34:56` somewhere in the first bytes, or an ISO date: the line begins a log record of its own.
-fn has_time_head(text: &[u8]) -> bool {
-    let head = &text[..text.len().min(40)];
-    if !head.first().is_some_and(|b| b.is_ascii_digit() || *b == b'[') {
-        return false;
-    }
-    head.windows(8)
+/// The line begins a log record of its own, with a time.
+pub(crate) fn has_time_head(text: &[u8]) -> bool {
+    text.first().is_some_and(|b| b.is_ascii_digit() || *b == b'[') && has_clock(text)
+}
+
+/// `12:34:56` somewhere in the first bytes.
+pub(crate) fn has_clock(text: &[u8]) -> bool {
+    text[..text.len().min(40)]
+        .windows(8)
         .any(|w| w[2] == b':' && w[5] == b':' && [0, 1, 3, 4, 6, 7].iter().all(|&i| w[i].is_ascii_digit()))
 }
 

@@ -3,6 +3,9 @@
 //! A prefix is part of the line's key: lines of different prefixes never become one record (but see `hold` for lines that lost
 //! theirs). Two prefixes may stand one behind the other (`7: [rank7]: …`). This module looks at the head of one line only.
 
+use crate::launch;
+use crate::task_label::Label;
+
 /// The largest number taken for a rank; a longer one is something else.
 const MAX_RANK: u32 = 9_999_999;
 
@@ -13,12 +16,20 @@ pub(crate) struct Prefix {
     pub len: usize,
     /// Global rank as a process itself says it (`[rank3]:`, `[Rank 3]`).
     pub rank: Option<u32>,
-    /// Task number of `srun --label` and of mpirun's `[1,3]`: the rank when every task is one.
+    /// Task number that a launcher surely put there (mpirun's `[1,3]<stdout>:`): the rank when every task is one.
     pub task: Option<u32>,
+    /// Number that may be a launcher's label (`3: `, `[3] `): only the stream as a whole can tell.
+    pub label: Option<Label>,
     /// Rank on its node (`[default3]:` of torchrun's tee).
     pub local_rank: Option<u32>,
+    /// The number of a `[rank3]:` that may be torchrun's tee for a role named `rank`: nothing stands behind its colon.
+    pub teed: Option<u32>,
+    /// Two of the prefixes are what processes say of themselves, and they say different ranks.
+    pub contradictory: bool,
     /// Role name inside that prefix, as a span of the line.
     pub role: Option<(usize, usize)>,
+    /// The line's text begins right behind the role's colon, as torchrun's tee writes it.
+    pub role_direct: bool,
     /// It is torchrun's template with a bar behind it.
     pub template: bool,
     /// It begins with a worker's name and process id, as Ray and vLLM print them.
@@ -29,6 +40,13 @@ pub(crate) struct Prefix {
     pub cuts: [usize; 4],
     /// How many there are.
     pub count: u8,
+}
+
+impl Prefix {
+    /// Its number may as well be a part of the text.
+    pub(crate) fn is_doubtful(&self) -> bool {
+        self.label.is_some() && self.task.is_none()
+    }
 }
 
 /// Reads the prefixes at the head of `line`, which has no ANSI sequences.
@@ -55,11 +73,20 @@ pub(crate) fn parse(line: &[u8]) -> Prefix {
         }
         _ => return prefix,
     }
-    for _ in 0..3 {
+    further(line, &mut prefix);
+    if prefix.len == 0 && line.first() == Some(&b'[') {
+        prefix.label = hydra(line);
+    }
+    prefix
+}
+
+/// Reads the prefixes in brackets behind those that are read already.
+fn further(line: &[u8], prefix: &mut Prefix) {
+    while usize::from(prefix.count) < prefix.cuts.len() {
         let at = prefix.len;
         let more = match line.get(at) {
-            Some(b'[') => bracket(line, at, &mut prefix),
-            Some(b'(') => paren(line, at, &mut prefix),
+            Some(b'[') => bracket(line, at, prefix),
+            Some(b'(') => paren(line, at, prefix),
             _ => false,
         };
         if !more {
@@ -68,7 +95,6 @@ pub(crate) fn parse(line: &[u8]) -> Prefix {
         prefix.cuts[usize::from(prefix.count)] = prefix.len;
         prefix.count += 1;
     }
-    prefix
 }
 
 /// `number`: digits at `at`; gives the number and the position behind it.
@@ -84,11 +110,15 @@ pub(crate) fn number(line: &[u8], at: usize) -> Option<(u32, usize)> {
 
 /// `  3: ` — the label of `srun --label`, right-aligned.
 fn srun(line: &[u8], prefix: &mut Prefix) {
-    let start = line.iter().take(6).take_while(|&&b| b == b' ').count();
+    let start = line
+        .iter()
+        .take(Label::MAX_WIDTH)
+        .take_while(|&&b| b == b' ')
+        .count();
     let Some((task, end)) = number(line, start) else {
         return;
     };
-    if end - start > 6 || line.get(end) != Some(&b':') {
+    if end > Label::MAX_WIDTH || line.get(end) != Some(&b':') {
         return;
     }
     match line.get(end + 1) {
@@ -96,7 +126,11 @@ fn srun(line: &[u8], prefix: &mut Prefix) {
         Some(b' ') => prefix.len = end + 2,
         _ => return,
     }
-    prefix.task = Some(task);
+    prefix.label = Some(Label {
+        number: task,
+        form: end,
+        len: prefix.len,
+    });
 }
 
 fn bracket(line: &[u8], at: usize, prefix: &mut Prefix) -> bool {
@@ -116,6 +150,28 @@ fn bracket(line: &[u8], at: usize, prefix: &mut Prefix) -> bool {
         || open_mpi(line, inside, close, prefix)
 }
 
+/// `[3] ` of hydra's `-prepend-rank` (MPICH, Intel MPI): noted, but part of the line until the stream shows that it is a label.
+fn hydra(line: &[u8]) -> Option<Label> {
+    let (number, end) = number(line, 1)?;
+    (end <= Label::MAX_WIDTH && line.get(end..end + 2) == Some(b"] ")).then_some(Label {
+        number,
+        form: Label::BRACKETED,
+        len: end + 2,
+    })
+}
+
+/// Takes the noted label as the line's first prefix: the stream has shown that it is one.
+pub(crate) fn take_label(line: &[u8], prefix: &mut Prefix) {
+    if let Some(label) = prefix.label
+        && prefix.len == 0
+    {
+        prefix.len = label.len;
+        prefix.cuts[0] = label.len;
+        prefix.count = 1;
+        further(line, prefix);
+    }
+}
+
 /// Behind a bracket's colon: one space, if any, belongs to the prefix.
 fn behind_colon(line: &[u8], colon: usize) -> usize {
     if line.get(colon + 1) == Some(&b' ') {
@@ -125,33 +181,43 @@ fn behind_colon(line: &[u8], colon: usize) -> usize {
     }
 }
 
-/// `[1,3]<stderr>:` and `[1,3]:`
+/// `[1,3]<stderr>:` and `[1,3]:` of Open MPI up to 4, `[prterun-node-7@1,3]<stdout>: ` of 5, also with `[node:pid]` behind it
+/// (`tag-detailed`), and `[3]<stdout>:` of Horovod.
 fn mpirun(line: &[u8], inside: &[u8], close: usize, prefix: &mut Prefix) -> bool {
-    let Some((_, comma)) = number(inside, 0) else {
+    let at_sign = memchr::memrchr(b'@', inside);
+    let numbers = &inside[at_sign.map_or(0, |at| at + 1)..];
+    let Some((first, end)) = number(numbers, 0) else {
         return false;
     };
-    if inside.get(comma) != Some(&b',') {
-        return false;
-    }
-    let Some((rank, end)) = number(inside, comma + 1) else {
-        return false;
-    };
-    if end != inside.len() {
-        return false;
-    }
     let mut colon = close + 1;
-    for name in [&b"<stdout>"[..], b"<stderr>", b"<stddiag>"] {
-        if line[colon..].starts_with(name) {
-            colon += name.len();
-            break;
-        }
+    if at_sign.is_some()
+        && line.get(colon) == Some(&b'[')
+        && let Some(length) = line[colon..].iter().take(80).position(|&b| b == b']')
+    {
+        colon += length + 1;
     }
+    let channel = [&b"<stdout>"[..], b"<stderr>", b"<stddiag>"]
+        .into_iter()
+        .find(|name| line[colon..].starts_with(name));
+    colon += channel.map_or(0, |name| name.len());
+    let rank = match numbers.get(end) {
+        None if channel.is_some() => first,
+        Some(b',') => match number(numbers, end + 1) {
+            Some((rank, end)) if end == numbers.len() => rank,
+            _ => return false,
+        },
+        _ => return false,
+    };
     if line.get(colon) != Some(&b':') {
         return false;
     }
     prefix.task = Some(rank);
-    // Open MPI puts nothing behind its colon: a space there is the line's own indentation.
-    prefix.len = colon + 1;
+    // Up to 4 nothing stands behind the colon: a space there is the line's own indentation.
+    prefix.len = if at_sign.is_some() {
+        behind_colon(line, colon)
+    } else {
+        colon + 1
+    };
     prefix.excepthook = false;
     true
 }
@@ -172,12 +238,17 @@ fn named(line: &[u8], at: usize, inside: &[u8], close: usize, prefix: &mut Prefi
         return false;
     }
     if inside[..name].eq_ignore_ascii_case(b"rank") {
-        prefix.rank = Some(number);
         prefix.len = behind_colon(line, close + 1);
         prefix.excepthook = prefix.len == close + 3;
+        let teed = !prefix.excepthook && prefix.rank.is_none() && prefix.len < line.len();
+        says(prefix, number);
+        if teed && !is_c10(&line[prefix.len..]) {
+            prefix.teed = Some(number);
+        }
     } else {
         prefix.local_rank = Some(number);
         prefix.role = Some((at + 1, at + 1 + name));
+        prefix.role_direct = line.get(close + 2).is_some_and(|&b| b != b' ');
         // torchrun's tee puts nothing behind its colon.
         prefix.len = close + 2;
         prefix.excepthook = false;
@@ -185,12 +256,31 @@ fn named(line: &[u8], at: usize, inside: &[u8], close: usize, prefix: &mut Prefi
     true
 }
 
+/// Takes what a process says of itself. The inner one of two counts when the outer may be torchrun's.
+fn says(prefix: &mut Prefix, rank: u32) {
+    let before = prefix.rank.replace(rank);
+    prefix.contradictory |= before.is_some_and(|before| before != rank && prefix.teed != Some(before));
+}
+
+/// `[E1016 00:45:42 …` and `[W socket.cpp:…`: c10's own header, which stands right behind its `[rank3]:`.
+fn is_c10(text: &[u8]) -> bool {
+    matches!(
+        text,
+        [
+            b'[',
+            b'D' | b'I' | b'W' | b'E' | b'F' | b'V',
+            b' ' | b'0'..=b'9',
+            ..
+        ]
+    )
+}
+
 /// `[Rank 3]`, `[rank 3]`, `[rank=3]`, `[rank: 3]`, `[RANK3]` at the head of a line
 fn spelled(line: &[u8], inside: &[u8], close: usize, prefix: &mut Prefix) -> bool {
     let Some(rank) = spelled_rank(inside) else {
         return false;
     };
-    prefix.rank = Some(rank);
+    says(prefix, rank);
     if prefix.len > 0 {
         // Printed by the process itself behind its launcher's prefix: not all of its lines have it.
         return false;
@@ -294,6 +384,17 @@ fn open_mpi(line: &[u8], inside: &[u8], close: usize, prefix: &mut Prefix) -> bo
     prefix.len = close + 2;
     prefix.excepthook = false;
     true
+}
+
+/// Process id and address (see [`launch::address`]) in a worker's parentheses.
+pub(crate) fn worker(parentheses: &[u8]) -> Option<(u32, u64)> {
+    let pid = memchr::memmem::find(parentheses, b"pid=")? + 4;
+    let (pid, _) = number(parentheses, pid)?;
+    let address = memchr::memmem::find(parentheses, b"ip=").map_or(&b""[..], |at| {
+        let rest = &parentheses[at + 3..];
+        &rest[..rest.iter().take_while(|b| !matches!(b, b',' | b')')).count()]
+    });
+    Some((pid, launch::address(address)))
 }
 
 /// `(RayTrainWorker pid=4411, ip=10.0.0.70) ` and vLLM's `(EngineCore_0 pid=12) `

@@ -8,6 +8,9 @@ use crate::fields::Common;
 use crate::hold::Key;
 use crate::json::Span;
 use crate::kubernetes;
+use crate::launch::{self, Said};
+use crate::prefix::{self, Prefix};
+use crate::rank::RankMemory;
 
 /// Keys are hashes already.
 #[derive(Debug, Default)]
@@ -50,14 +53,13 @@ pub(crate) struct Tag {
     /// Hash of the pod and container.
     pub pod: u64,
     pub common: Common,
-    /// Rank of this node, when it is known.
-    pub node_rank: Option<u32>,
-    /// A process said another rank than the number its launcher put before the line: that number is no rank here.
-    pub task_is_no_rank: bool,
+    /// What the lines taught about their ranks.
+    pub ranks: RankMemory,
+    /// What launchers' lines said: the attempt, and the number of ranks.
+    pub attempt: Option<u32>,
+    pub world_size: Option<u32>,
     /// The key that the last line of stdout and of stderr belonged to.
     pub last_key: [Key; 2],
-    /// Ranks that Ray's workers said, by a hash of their prefix (name, process id, address).
-    worker_ranks: Vec<(u64, u32)>,
     used: u64,
 }
 
@@ -96,21 +98,33 @@ impl Tag {
         tag
     }
 
-    /// A worker said its rank. A restarted one may have another rank than before; the oldest is forgotten at the limit.
-    pub(crate) fn learn_worker(&mut self, worker: u64, rank: u32) {
-        const MAX_WORKERS: usize = 4096;
-        self.worker_ranks.retain(|(known, _)| *known != worker);
-        if self.worker_ranks.len() >= MAX_WORKERS {
-            self.worker_ranks.remove(0);
+    /// Reads a line that a launcher may have printed about its processes.
+    pub(crate) fn read_launcher(&mut self, line: &[u8], prefix: &Prefix, body: &[u8]) {
+        let said = self
+            .ranks
+            .group
+            .read(body)
+            .or_else(|| launch::read(line, prefix, body));
+        if let Some(said) = said {
+            self.learn(said);
         }
-        self.worker_ranks.push((worker, rank));
     }
 
-    pub(crate) fn worker_rank(&self, worker: u64) -> Option<u32> {
-        self.worker_ranks
-            .iter()
-            .find(|(known, _)| *known == worker)
-            .map(|(_, rank)| *rank)
+    /// Takes what a launcher's line says.
+    fn learn(&mut self, said: Said) {
+        match said {
+            Said::Attempt(attempt) => self.attempt = Some(attempt),
+            Said::Retry(failures) => {
+                let next = self.attempt.unwrap_or(0).saturating_add(1);
+                self.attempt = Some(next.max(failures));
+            }
+            Said::WorldSize(size) => self.world_size = Some(size),
+            Said::Worker(worker) => self.ranks.learn_worker(worker),
+            Said::WorkerOf(worker, size) => {
+                self.ranks.learn_worker(worker);
+                self.world_size = Some(size);
+            }
+        }
     }
 
     /// Reads the record's `kubernetes` value, unless it is the one read last.
@@ -141,8 +155,7 @@ impl Tag {
             attempt: or(&pod.attempt, &config.attempt),
             role: or(&pod.role, &config.role),
         };
-        self.node_rank = std::str::from_utf8(&self.common.node_rank)
-            .ok()
-            .and_then(|text| text.parse().ok());
+        self.ranks.node_rank = prefix::number(&self.common.node_rank, 0).map(|(node, _)| node);
+        self.ranks.pod_rank = kubernetes::rank_in_name(&pod.pod);
     }
 }

@@ -157,7 +157,7 @@ fn a_blank_line_behind_a_record_stays_a_line() {
 
 #[test]
 fn the_launchers_number_is_no_rank_where_a_process_says_another() {
-    let mut run = Run::new(Config::default());
+    let mut run = Run::new(Config::parse("task_is_rank = true").0);
     run.line("1: hello");
     run.line("1: [rank9]: hello");
     run.line("1: hello again");

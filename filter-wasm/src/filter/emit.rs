@@ -95,7 +95,7 @@ impl Filter {
 
     /// The escaped text to show instead of the line's own: without redraws of its bar, or without its prefixes.
     pub(super) fn shown<'a>(&self, line: &Line<'a>) -> Option<Cow<'a, [u8]>> {
-        let strip = self.config.strip_prefix && line.prefix.len > 0;
+        let strip = self.config.strip_prefix && line.prefix.len > 0 && !line.prefix.is_doubtful();
         if self.config.collapse_bars
             && memchr::memchr(b'\r', line.text).is_some()
             && let Some(kept) = text::collapse(line.escaped)

@@ -1,15 +1,11 @@
-//! Everything that one line says about itself: its key, and the fields that can be read from it alone.
-//!
-//! Trust order of ranks: what a process says of itself (`[rank3]:`, `[rank3]` in a log line's header) before what its launcher
-//! puts before the line (`3: `, `[1,3]<stdout>:`), before what a worker said earlier, before local rank and node rank together. A
-//! launcher's number that a process contradicts is no rank for that tag from then on.
+//! Everything that one line says about itself: its key, and the fields that can be read from it and from what its stream taught.
 
 use crate::fields::{self, Fields};
 use crate::hold::Key;
 use crate::json::Scan;
 use crate::line;
 use crate::prefix::{self, Prefix};
-use crate::tags::{self, Tag};
+use crate::tags;
 use crate::text;
 
 use super::Filter;
@@ -55,24 +51,31 @@ impl Filter {
         text: &'a [u8],
     ) -> Line<'a> {
         let memory = self.tags.get(source.tag, &self.config);
-        let prefix = prefix::parse(text);
+        let of_stderr = |span: &std::ops::Range<usize>| &source.record[span.clone()] == b"stderr";
+        let stderr = usize::from(source.scan.stream.as_ref().is_some_and(of_stderr));
+        let mut prefix = prefix::parse(text);
+        memory.ranks.judge_label(text, &mut prefix, stderr, &self.config);
         let body = text::without_repeats(text::last_state(&text[prefix.len..]));
         let stream = stream_key(source.tag ^ memory.pod, source.record, source.scan);
         let key = key_of(stream, &text[..prefix.len]);
+        memory.read_launcher(text, &prefix, body);
+        let ranks = memory.ranks.ranks(text, &prefix, body, &self.config);
         let mut fields = Fields {
-            local_rank: prefix.local_rank,
+            rank: ranks.rank,
+            local_rank: ranks.local_rank,
+            node_rank: ranks.node_rank,
+            attempt: memory.attempt,
+            world_size: memory.world_size,
             level: line::level(body),
             step: fields::step(body),
             ..Fields::default()
         };
         if let Some((from, to)) = prefix.role
+            && ranks.local_rank.is_some()
             && &text[from..to] != b"default"
         {
             fields.role.extend_from_slice(&text[from..to]);
         }
-        fields.rank = self.rank_of(source.tag, text, &prefix, body);
-        let of_stderr = |span: &std::ops::Range<usize>| &source.record[span.clone()] == b"stderr";
-        let stderr = usize::from(source.scan.stream.as_ref().is_some_and(of_stderr));
         Line {
             source,
             escaped,
@@ -86,50 +89,6 @@ impl Filter {
             fields,
         }
     }
-
-    fn rank_of(&mut self, tag: u64, text: &[u8], prefix: &Prefix, body: &[u8]) -> Option<u32> {
-        let memory = self.tags.get(tag, &self.config);
-        if let (Some(rank), Some(task)) = (prefix.rank, prefix.task)
-            && rank != task
-        {
-            memory.task_is_no_rank = true;
-        }
-        if prefix.template && prefix::is_torn(body) {
-            return None;
-        }
-        let own = prefix.rank.or_else(|| line::inline_rank(body));
-        let task = prefix
-            .task
-            .filter(|_| self.config.task_is_rank && !memory.task_is_no_rank && prefix.local_rank.is_none());
-        own.or(task)
-            .or_else(|| worker_rank(memory, tag, text, prefix, body))
-            .or_else(|| {
-                let (local, node) = (prefix.local_rank?, memory.node_rank?);
-                let each = Some(self.config.procs_per_node).filter(|&each| local < each)?;
-                node.checked_mul(each)?.checked_add(local)
-            })
-    }
-}
-
-/// What Ray's worker, named in the prefix, said of itself now or earlier.
-fn worker_rank(memory: &mut Tag, tag: u64, text: &[u8], prefix: &Prefix, body: &[u8]) -> Option<u32> {
-    if !prefix.worker {
-        return None;
-    }
-    let worker = tags::hash(tag, &text[..prefix.cuts[0]]);
-    if let Some(rank) = ray_rank(body) {
-        memory.learn_worker(worker, rank);
-    }
-    memory.worker_rank(worker)
-}
-
-/// `Setting up process group for: env:// [rank=2, world_size=4]`, as Ray Train's workers say.
-fn ray_rank(body: &[u8]) -> Option<u32> {
-    if !body.starts_with(b"Setting up process group for: ") {
-        return None;
-    }
-    let at = memchr::memmem::find(body, b"[rank=")? + 6;
-    prefix::number(body, at).map(|(rank, _)| rank)
 }
 
 /// Tag, pod and stream of a record.
