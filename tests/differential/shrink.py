@@ -1,0 +1,69 @@
+"""From a difference to the smallest one like it: less query, then fewer and plainer entries."""
+
+import dataclasses
+
+from .compare import differs
+
+
+class Shrinker:
+    """Asks both peers again and again; `tenant()` gives a fresh tenant name."""
+
+    def __init__(self, ours, theirs, tenant, budget=250):
+        self.ours, self.theirs, self.tenant, self.budget = ours, theirs, tenant, budget
+
+    def differ(self, tenant, question):
+        return differs(self.ours.ask(tenant, question), self.theirs.ask(tenant, question))
+
+    def shrink(self, kind, tenant, streams, question, tree):
+        """The smallest (streams, question) found that still differs in the same way."""
+        tree = self.query(kind, tenant, question, tree)
+        question = question.with_query(str(tree))
+        streams = self.streams(kind, streams, question)
+        return streams, question
+
+    def query(self, kind, tenant, question, tree):
+        progress = True
+        while progress and self.budget > 0:
+            progress = False
+            for less in tree.smaller():
+                text = str(less)
+                if len(text) >= len(str(tree)) or self.budget <= 0:
+                    continue
+                self.budget -= 1
+                found = self.differ(tenant, question.with_query(text))
+                if found and found[0] == kind:
+                    tree, progress = less, True
+                    break
+        return tree
+
+    def streams(self, kind, streams, question):
+        flat = [(s.labels, entry) for s in streams for entry in s.entries]
+        size = max(1, len(flat) // 2)
+        while size and self.budget > 0:
+            at, cut = 0, False
+            while at < len(flat) and len(flat) > 1 and self.budget > 0:
+                less = flat[:at] + flat[at + size :]
+                self.budget -= 1
+                if less and self.still(kind, regroup(less), question):
+                    flat, cut = less, True
+                else:
+                    at += size
+            size = size // 2 if not cut or size > len(flat) else size
+        return regroup(flat)
+
+    def still(self, kind, streams, question):
+        tenant = self.tenant()
+        self.ours.push(tenant, streams)
+        self.theirs.push(tenant, streams)
+        found = self.differ(tenant, question)
+        return found is not None and found[0] == kind
+
+
+def regroup(flat):
+    from .data import Stream
+
+    streams = {}
+    for labels, entry in flat:
+        key = tuple(sorted(labels.items()))
+        streams.setdefault(key, Stream(labels, [])).entries.append(entry)
+    return [dataclasses.replace(s) for s in streams.values()]
