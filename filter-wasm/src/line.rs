@@ -277,19 +277,23 @@ pub(crate) fn has_clock(text: &[u8]) -> bool {
         .any(|w| w[2] == b':' && w[5] == b':' && [0, 1, 3, 4, 6, 7].iter().all(|&i| w[i].is_ascii_digit()))
 }
 
-/// The line begins something of its own: a log record, a progress bar, a shell trace, structured output.
-pub(crate) fn starts_own_record(text: &[u8]) -> bool {
+/// The line begins a log record, a launcher's line, a progress bar: nothing that stands in the middle of a message.
+pub(crate) fn starts_log_record(text: &[u8]) -> bool {
     has_time_head(text)
         || level(text).is_some()
         || text.starts_with(b":::")
+        || text.starts_with(b"{\"")
+        || text.starts_with(b"srun: ")
+        || text.starts_with(b"slurmstepd: ")
+        || is_bar(text)
+}
+
+/// The line begins something of its own: a log record, a shell trace, structured output, a counter.
+pub(crate) fn starts_own_record(text: &[u8]) -> bool {
+    starts_log_record(text)
         || text.starts_with(b"{")
         || text.starts_with(b"+ ")
         || text.starts_with(b"++ ")
-        || text.starts_with(b"srun: ")
-        || text.starts_with(b"slurmstepd: ")
-        || text.starts_with(b"WARNING:")
-        || text.starts_with(b"INFO:")
-        || is_bar(text)
         || is_counter(text)
 }
 

@@ -13,6 +13,9 @@ impl Filter {
     pub(super) fn close(&mut self, index: usize) {
         let held = self.waiting.release(index);
         let mut fields = held.fields.clone();
+        if held.shape.is_unconfirmed() && held.lines == 1 {
+            fields.exception.clear();
+        }
         fields.level = held.shape.level(held.lines).max(fields.level);
         let mut out = self.waiting.buffer();
         out.extend_from_slice(&held.record[..held.log.start]);

@@ -41,6 +41,17 @@ pub(super) struct Line<'a> {
     pub fields: Fields,
 }
 
+impl Line<'_> {
+    /// What was taken for a launcher's prefix is the line's own text.
+    pub(super) fn forget_prefix(&mut self) {
+        self.prefix = Prefix::default();
+        self.body = text::last_state(self.text);
+        self.key = self.stream;
+        self.fields.rank = None;
+        self.fields.local_rank = None;
+    }
+}
+
 impl Filter {
     /// Reads the line; `text` is `escaped` made readable, or its first line.
     pub(super) fn examine<'a>(

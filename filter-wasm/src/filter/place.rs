@@ -15,9 +15,12 @@ const MAX_TAIL: usize = 16;
 
 impl Filter {
     /// Finds the line's record: a held one, a new one, or none.
-    pub(super) fn place(&mut self, line: Line<'_>) -> Decision {
+    pub(super) fn place(&mut self, mut line: Line<'_>) -> Decision {
         if self.config.merge {
             if !self.waiting.nothing_held() {
+                if line.prefix.task.is_some() && self.is_numbered(&line) {
+                    line.forget_prefix();
+                }
                 self.close_aged(line.source.tag, line.source.ts);
                 if self.join(&line) {
                     return self.give_queued(line.source.tag);
@@ -55,6 +58,7 @@ impl Filter {
                     text,
                     burst: true,
                     instant: true,
+                    write: true,
                     ..View::default()
                 });
                 if let Step::Exception(from, to) = step {
@@ -68,6 +72,18 @@ impl Filter {
             line.fields.level = shape.level(lines).max(line.fields.level);
         }
         self.leave(&line)
+    }
+
+    /// The label at the line's head is the number of a frame: the record at hand, of lines without prefixes, has such.
+    fn is_numbered(&self, line: &Line<'_>) -> bool {
+        let of_stream = || {
+            self.waiting
+                .held()
+                .iter()
+                .filter(|held| held.stream == line.stream)
+        };
+        of_stream().any(|held| held.shape.is_numbered() && held.key == line.stream)
+            && !of_stream().any(|held| held.owns(line.key))
     }
 
     /// Gives the line to the held record that it continues. Records of its key that it doesn't continue are closed.
@@ -135,6 +151,7 @@ impl Filter {
             text,
             burst: gap <= burst_ns,
             instant: gap <= burst_ns / 10,
+            write: gap <= burst_ns / 100,
             excepthook: line.prefix.excepthook && !foreign,
             own_prefix: line.prefix.len > 0 && !foreign,
             // A head without a time or a level is but somebody's name: it does not say that this is the same write.

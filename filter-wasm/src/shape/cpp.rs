@@ -106,10 +106,12 @@ impl Cpp {
     /// Further lines of `what()`'s text.
     fn what(&mut self, view: &View<'_>, after_blank: bool) -> Step {
         let text = view.text;
-        if after_blank || is_terminate(text) || text.starts_with(b"Fatal Python error: ") {
+        // A blank line in the message was written with what follows it.
+        if (after_blank && !view.write) || is_terminate(text) || text.starts_with(b"Fatal Python error: ") {
             return Step::Other;
         }
-        if text.starts_with(b"Aborted") || super::python::start(text).is_some() {
+        let other = super::python::is_traceback_head(text) || super::announce::start_python(text).is_some();
+        if text.starts_with(b"Aborted") || other {
             return Step::Other;
         }
         if view.goes_on_freely() { MAYBE } else { Step::Other }

@@ -4,12 +4,19 @@
 //! asks whether the next line of the same key goes on. Shapes are small `Copy` values without text: what they need of earlier
 //! lines is in their states. They know nothing about JSON, keys, time or other records.
 
+mod announce;
 mod cpp;
+mod crash;
+mod fault;
+mod go;
+mod java;
 mod python;
-mod runtime;
+mod rich;
+mod rust;
 mod warning;
 
 use crate::line;
+use announce::Announced;
 
 /// One line as the shapes see it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -20,6 +27,8 @@ pub(crate) struct View<'a> {
     pub burst: bool,
     /// It follows at the same instant (a tenth of that).
     pub instant: bool,
+    /// It follows as fast as lines of one write do (a hundredth of that).
+    pub write: bool,
     /// It carries the prefix that torch puts before every line of an uncaught exception.
     pub excepthook: bool,
     /// It carries the record's own repeated prefix, so that nobody else wrote it (`burst` is no longer needed as evidence).
@@ -31,10 +40,17 @@ pub(crate) struct View<'a> {
 impl<'a> View<'a> {
     /// The line goes on without looking like anything of its own: a further line of a free text, such as a message.
     pub(crate) fn goes_on_freely(&self) -> bool {
-        if self.logged || self.excepthook {
+        if self.logged {
             return line::glog_level(self.text).is_none();
         }
-        self.burst && !line::starts_own_record(self.text)
+        if line::starts_log_record(self.text) {
+            return false;
+        }
+        // What only looks like a bar, a counter or a shell's trace is a message's line when it was written with it.
+        if self.write {
+            return true;
+        }
+        (self.burst || self.excepthook) && !line::starts_own_record(self.text)
     }
 }
 
@@ -63,30 +79,25 @@ pub(crate) const MAYBE: Step = Step::Join { sure: false };
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shape {
     /// A line that a traceback or a stack may follow: a log line of some severity, an announcement.
-    Announced(Announced),
+    Announced(announce::Announced),
     /// CPython's tracebacks, also chained, grouped, and torchrun's table behind them.
     Python(python::Python),
     /// Python's `warnings`.
     Warning(warning::Warning),
     /// `terminate called …`, c10's stacks.
     Cpp(cpp::Cpp),
-    /// faulthandler, the JVM, Go, rich, Open MPI's signal handler.
-    Runtime(runtime::Runtime),
-}
-
-/// What may follow an announcing line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Announced {
-    /// A log line: a traceback, a C++ stack or a JVM trace.
-    Log,
-    /// A line of glog, absl or c10: a C++ stack.
-    Glog,
-    /// The same of absl at a severity that kills: its message may have further lines.
-    Fatal,
-    /// A line of Python that announces a traceback (`Exception in thread …`).
-    Python,
-    /// A bare exception name: a JVM trace may follow.
-    Exception,
+    /// faulthandler's reports.
+    Fault(fault::Fault),
+    /// Reports of native signal and check handlers.
+    Crash(crash::Crash),
+    /// The JVM's traces.
+    Java(java::Java),
+    /// Go's panics.
+    Go(go::Go),
+    /// Rust's panics.
+    Rust(rust::Rust),
+    /// rich's boxes.
+    Rich(rich::Rich),
 }
 
 /// How a new record begins.
@@ -117,20 +128,41 @@ impl Shape {
         if text.len() < 6 {
             return None;
         }
-        python::start(text)
-            .or_else(|| cpp::start(text))
-            .or_else(|| runtime::start(text))
+        if text.ends_with(b"last):") || text.ends_with(b"last): ") {
+            return python::start(text).or_else(|| announce::start(text, level));
+        }
+        // What each kind of report begins with; all others begin with what their line says.
+        let known = match text[0] {
+            b'C' | b'E' | b'F' | b'P' | b'T' | b'U' => fault::start(text)
+                .or_else(|| java::start(text))
+                .or_else(|| announce::start_python(text)),
+            b'D' | b'c' | b'm' | b'\'' => python::start(text),
+            b' ' => python::start(text).or_else(|| rich::start(text)),
+            b't' => cpp::start(text).or_else(|| rust::start(text)),
+            b'l' => cpp::start(text),
+            b'-' | b'e' | b's' => announce::start_python(text),
+            b'f' | b'p' | b'r' => go::start(text),
+            b'*' => crash::start(text),
+            b'+' | 0xe2 => rich::start(text),
+            _ => None,
+        };
+        known
             .or_else(|| warning::start(text))
-            .or_else(|| announcement(text, level))
+            .or_else(|| announce::start(text, level))
     }
 
     /// The level that the shape itself says: failures are errors, warnings warn.
     pub(crate) fn level(self, lines: u32) -> Option<line::Level> {
         match self {
-            Shape::Announced(Announced::Log | Announced::Glog | Announced::Fatal | Announced::Exception) => {
-                None
-            }
+            Shape::Announced(
+                Announced::Log
+                | Announced::Glog
+                | Announced::GlogPython
+                | Announced::Fatal
+                | Announced::Exception,
+            ) => None,
             Shape::Announced(Announced::Python) if lines == 1 => None,
+            Shape::Python(state) if state.is_stack() => None,
             Shape::Warning(_) => Some(line::Level::Warn),
             _ => Some(line::Level::Error),
         }
@@ -140,7 +172,7 @@ impl Shape {
     pub(crate) fn step(&mut self, view: &View<'_>) -> Step {
         match self {
             Shape::Announced(kind) => {
-                let Some(next) = follows_announcement(*kind, view) else {
+                let Some(next) = kind.follow(view) else {
                     return Step::Other;
                 };
                 *self = next.0;
@@ -152,85 +184,30 @@ impl Shape {
                 let step = state.step(view);
                 if step == Step::Other
                     && state.is_terminate()
-                    && let Some(Start {
-                        shape: shape @ Shape::Runtime(_),
-                        ..
-                    }) = runtime::start_fault(view.text)
+                    && let Some(start) = fault::start(view.text)
                 {
                     // The abort that `terminate` ends in is reported by the same process: one failure.
-                    *self = shape;
+                    *self = start.shape;
                     return SURE;
                 }
                 step
             }
-            Shape::Runtime(state) => state.step(view),
+            Shape::Fault(state) => state.step(view),
+            Shape::Crash(state) => state.step(view),
+            Shape::Java(state) => state.step(view),
+            Shape::Go(state) => state.step(view),
+            Shape::Rust(state) => state.step(view),
+            Shape::Rich(state) => state.step(view),
         }
     }
-}
 
-/// Lines that promise nothing but after which a trace may come.
-fn announcement(text: &[u8], level: Option<line::Level>) -> Option<Start> {
-    if let Some(level) = line::glog_level(text) {
-        let kind = if line::is_absl_failure(text) {
-            Announced::Fatal
-        } else {
-            Announced::Glog
-        };
-        return if level >= line::Level::Warn {
-            Start::plain(Shape::Announced(kind))
-        } else {
-            None
-        };
+    /// Its lines may begin with a number and a colon, as those of `srun --label` do.
+    pub(crate) fn is_numbered(self) -> bool {
+        matches!(self, Shape::Rust(_))
     }
-    if level.is_some_and(|level| level >= line::Level::Warn) {
-        return Start::plain(Shape::Announced(Announced::Log));
-    }
-    let name = line::exception_name(text)?;
-    if memchr::memchr(b'.', &text[..name]).is_some() && line::is_exception_like(&text[..name]) {
-        return Some(Start {
-            shape: Shape::Announced(Announced::Exception),
-            head: 0,
-            exception: None,
-        });
-    }
-    None
-}
 
-fn follows_announcement(kind: Announced, view: &View<'_>) -> Option<(Shape, Step)> {
-    let text = view.text;
-    let same_write = view.burst || view.own_prefix || view.logged;
-    let expects = match kind {
-        Announced::Python => true,
-        Announced::Log => same_write && !view.excepthook,
-        Announced::Glog | Announced::Fatal => view.logged,
-        Announced::Exception => false,
-    };
-    if expects
-        && let Some(start) = python::start(text)
-        && start.head == 0
-        && python::is_traceback_head(text)
-    {
-        return Some((start.shape, SURE));
+    /// The exception that the first line names is one only when the record went on.
+    pub(crate) fn is_unconfirmed(self) -> bool {
+        self == Shape::Announced(Announced::Exception)
     }
-    if kind != Announced::Python && kind != Announced::Exception && cpp::is_stack_line(text) {
-        return Some((Shape::Cpp(cpp::Cpp::stack()), SURE));
-    }
-    if matches!(kind, Announced::Log | Announced::Exception) && runtime::is_java_frame(text) {
-        return Some((Shape::Runtime(runtime::Runtime::Java), SURE));
-    }
-    if kind == Announced::Log
-        && let Some(name) = line::exception_name(text)
-        && memchr::memchr(b'.', &text[..name]).is_some()
-        && line::is_exception_like(&text[..name])
-        && view.burst
-    {
-        return Some((Shape::Announced(Announced::Exception), Step::Exception(0, name)));
-    }
-    if kind == Announced::Fatal && view.instant && !line::is_blank(text) && !line::starts_own_record(text) {
-        return Some((Shape::Runtime(runtime::Runtime::Fatal), MAYBE));
-    }
-    if matches!(kind, Announced::Python | Announced::Log) && text.starts_with(b"future: <") {
-        return Some((Shape::Announced(Announced::Python), SURE));
-    }
-    None
 }

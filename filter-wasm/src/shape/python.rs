@@ -4,7 +4,7 @@
 //! four, then `Name: message` at the head's own indentation, notes as further lines. Chained exceptions follow after a blank
 //! line, a sentence and a blank line. Groups draw a box of `|` and `+`. The message is free text of any number of lines.
 
-use super::{Announced, MAYBE, SURE, Shape, Start, Step, View};
+use super::{MAYBE, SURE, Shape, Start, Step, View};
 use crate::line::{self, TRACEBACK};
 
 /// Where in the print we are.
@@ -23,6 +23,13 @@ pub(crate) struct Python {
 enum State {
     /// Frames; the exception's line ends them.
     Frames,
+    /// The place in a script that can't be compiled, which CPython prints without a head.
+    Headless,
+    /// Frames that end with no exception: `Stack (most recent call last):`, asyncio's `source_traceback`.
+    Stack {
+        /// The traceback comes behind them.
+        traceback: bool,
+    },
     /// Behind the exception's line: its message, its notes.
     Message,
     /// The message quotes a traceback of another process between lines of `"""`.
@@ -31,68 +38,59 @@ enum State {
     InnerFrames,
     /// Behind a chain's sentence: the next head must come.
     Chained,
-    /// Inside the box of an exception group; the group's own name was seen or not.
-    Group { named: bool },
+    /// Inside the box of an exception group.
+    Group {
+        /// The group's own name was seen.
+        named: bool,
+        /// The last line closed a box.
+        closed: bool,
+    },
     /// `ChildFailedError: ` was printed: the table must come.
     BeforeTable,
     /// Inside torchrun's table.
     Table,
 }
 
-/// Lines that CPython prints before a traceback.
-const ANNOUNCEMENTS: [&[u8]; 11] = [
-    b"Exception in thread ",
-    b"Exception ignored in",
-    b"Exception ignored while ",
-    b"Exception in callback ",
-    b"Exception in default exception handler",
-    b"Task exception was never retrieved",
-    b"Future exception was never retrieved",
-    b"Unhandled exception in ",
-    b"Error in sys.excepthook:",
-    b"Error in atexit._run_exitfuncs:",
-    b"Error executing job with overrides",
-];
-
 pub(super) fn start(text: &[u8]) -> Option<Start> {
     if text.ends_with(b"last):") || text.ends_with(b"last): ") {
+        if text == STACK {
+            return Start::plain(Shape::Python(Python::behind_stack_head(false)));
+        }
         return traceback_head(text);
     }
-    match text.first().copied().unwrap_or_default() {
-        b'E' | b'T' | b'F' | b'U' if ANNOUNCEMENTS.iter().any(|known| text.starts_with(known)) => {
-            // The JVM also says `Exception in thread "main" …`.
-            if text.starts_with(b"Exception in thread \"") {
-                return None;
-            }
-            Start::plain(Shape::Announced(Announced::Python))
-        }
-        b'P' if is_process_line(text) => Start::plain(Shape::Announced(Announced::Python)),
-        b'c' | b'm' if is_quoting(text) => {
-            let name = line::exception_name(text)?;
-            let state = Python {
-                state: State::Message,
-                base: 0,
-                blanks: 0,
-                colon: false,
-            };
-            Some(Start {
-                shape: Shape::Python(state),
-                head: 0,
-                exception: Some((0, name)),
-            })
-        }
-        _ => None,
+    if is_headless_frame(text) {
+        return Start::plain(Shape::Python(Python::in_state(State::Headless)));
     }
+    if line::is_chain_sentence(text) {
+        return Start::plain(Shape::Python(Python::behind_sentence()));
+    }
+    if is_quoting(text) {
+        let name = line::exception_name(text)?;
+        return Some(Start {
+            shape: Shape::Python(Python::behind_exception()),
+            head: 0,
+            exception: Some((0, name)),
+        });
+    }
+    None
 }
 
-/// `Process SpawnProcess-1:`
-fn is_process_line(text: &[u8]) -> bool {
-    text.strip_prefix(b"Process ").is_some_and(|rest| {
-        rest.ends_with(b":")
-            && rest.len() < 60
-            && !rest[..rest.len() - 1].contains(&b':')
-            && !rest.contains(&b' ')
-    })
+/// What `logging` puts before the stack of the call (`stack_info=True`).
+const STACK: &[u8] = b"Stack (most recent call last):";
+
+/// The head of frames that are no traceback's.
+pub(super) fn is_stack_head(text: &[u8]) -> bool {
+    text == STACK
+}
+
+/// `  File "a.py", line 3`, as stands before what can't be compiled. A frame of a traceback goes on with `, in f`; one without
+/// its traceback was torn from it, and is nobody's.
+fn is_headless_frame(text: &[u8]) -> bool {
+    line::is_python_frame(text)
+        && memchr::memmem::rfind(text, b"\", line ").is_some_and(|at| {
+            let number = &text[at + 8..];
+            !number.is_empty() && number.iter().all(u8::is_ascii_digit)
+        })
 }
 
 /// `multiprocessing.pool.RemoteTraceback: `, `concurrent.futures.process._RemoteTraceback: `
@@ -100,7 +98,7 @@ fn is_quoting(text: &[u8]) -> bool {
     line::trim_end(text).ends_with(b"RemoteTraceback:")
 }
 
-fn traceback_head(text: &[u8]) -> Option<Start> {
+pub(super) fn traceback_head(text: &[u8]) -> Option<Start> {
     let bare = line::trim_end(text);
     let head = bare.strip_suffix(TRACEBACK)?;
     let spaces = line::indent(text);
@@ -115,10 +113,11 @@ fn traceback_head(text: &[u8]) -> Option<Start> {
         let head = bare.len() + own_space;
         let base = (before.len() - head).min(200) as u8;
         let state = Python {
-            state: State::Group { named: false },
             base,
-            blanks: 0,
-            colon: false,
+            ..Python::in_state(State::Group {
+                named: false,
+                closed: false,
+            })
         };
         return Some(Start {
             shape: Shape::Python(state),
@@ -129,10 +128,8 @@ fn traceback_head(text: &[u8]) -> Option<Start> {
     let blank = head.len() == spaces;
     let base = if blank { spaces.min(200) as u8 } else { 0 };
     let state = Python {
-        state: State::Frames,
         base,
-        blanks: 0,
-        colon: false,
+        ..Python::in_state(State::Frames)
     };
     Some(Start {
         shape: Shape::Python(state),
@@ -148,6 +145,35 @@ pub(super) fn is_traceback_head(text: &[u8]) -> bool {
 }
 
 impl Python {
+    fn in_state(state: State) -> Self {
+        Python {
+            state,
+            base: 0,
+            blanks: 0,
+            colon: false,
+        }
+    }
+
+    /// Behind an exception's line.
+    pub(super) fn behind_exception() -> Self {
+        Self::in_state(State::Message)
+    }
+
+    /// Behind a chain's sentence.
+    pub(super) fn behind_sentence() -> Self {
+        Self::in_state(State::Chained)
+    }
+
+    /// Behind the head of a stack. `traceback`: a traceback follows it.
+    pub(super) fn behind_stack_head(traceback: bool) -> Self {
+        Self::in_state(State::Stack { traceback })
+    }
+
+    /// So far there is a stack and no exception.
+    pub(super) fn is_stack(self) -> bool {
+        matches!(self.state, State::Stack { traceback: false } | State::Headless)
+    }
+
     pub(super) fn step(&mut self, view: &View<'_>) -> Step {
         let text = view.text;
         if line::is_blank(text) {
@@ -155,11 +181,13 @@ impl Python {
         }
         let step = match self.state {
             State::Frames => self.frames(view),
+            State::Headless => self.headless(view),
+            State::Stack { traceback } => self.stack_frames(view, traceback),
             State::Message => self.message(view),
             State::Quoted => self.quoted(view),
             State::InnerFrames => self.inner_frames(view),
             State::Chained => self.chained(view),
-            State::Group { named } => self.group(view, named),
+            State::Group { named, closed } => self.group(view, named, closed),
             State::BeforeTable | State::Table => self.table(view),
         };
         if step != Step::Other {
@@ -229,10 +257,54 @@ impl Python {
         Step::Exception(shift, shift + name)
     }
 
+    fn headless(&mut self, view: &View<'_>) -> Step {
+        let text = view.text;
+        if text.starts_with(b"    ") {
+            return if view.burst || view.own_prefix {
+                SURE
+            } else {
+                Step::Other
+            };
+        }
+        match line::exception_name(text) {
+            Some(name) if line::is_exception_like(&text[..name]) && (view.burst || view.own_prefix) => {
+                self.state = State::Message;
+                Step::Exception(0, name)
+            }
+            _ => Step::Other,
+        }
+    }
+
+    fn stack_frames(&mut self, view: &View<'_>, traceback: bool) -> Step {
+        let text = self.shifted(view.text);
+        if line::is_python_frame(text) || text.starts_with(b"    ") || text.starts_with(b"  [Previous line ")
+        {
+            return SURE;
+        }
+        if traceback && let Some(start) = traceback_head(view.text).filter(|start| start.head == 0) {
+            if let Shape::Python(next) = start.shape {
+                *self = next;
+            }
+            return SURE;
+        }
+        // `logging` says which message it could not format.
+        if text.starts_with(b"Message: ") && view.burst {
+            return SURE;
+        }
+        if text.starts_with(b"Arguments: ") && view.burst {
+            return Step::Last;
+        }
+        Step::Other
+    }
+
     fn message(&mut self, view: &View<'_>) -> Step {
         let text = self.shifted(view.text);
-        if line::is_chain_sentence(text) {
+        if line::is_chain_sentence(text) || text == b"Original exception was:" {
             self.state = State::Chained;
+            return SURE;
+        }
+        if (text == STACK || text == b"Call stack:") && (view.burst || view.own_prefix) {
+            self.state = State::Stack { traceback: false };
             return SURE;
         }
         if text == b"\"\"\"" || text == b"'''" {
@@ -252,7 +324,7 @@ impl Python {
         if super::warning::start(text).is_some() || super::cpp::is_terminate(text) {
             return Step::Other;
         }
-        if start(text).is_some_and(|start| start.head == 0) {
+        if super::announce::start_python(text).is_some() || is_quoting(text) {
             return Step::Other;
         }
         if view.goes_on_freely() { MAYBE } else { Step::Other }
@@ -314,7 +386,7 @@ impl Python {
         SURE
     }
 
-    fn group(&mut self, view: &View<'_>, named: bool) -> Step {
+    fn group(&mut self, view: &View<'_>, named: bool, closed: bool) -> Step {
         let spaces = line::indent(view.text);
         let boxed = &view.text[spaces..];
         if line::is_chain_sentence(boxed) {
@@ -322,14 +394,24 @@ impl Python {
             return SURE;
         }
         if !boxed.starts_with(b"|") && !boxed.starts_with(b"+") {
-            return Step::Other;
+            // 3.11 and 3.12 leave the box for the further lines of a message inside it.
+            let message = !closed && view.write && view.goes_on_freely();
+            return if message { MAYBE } else { Step::Other };
         }
+        let rule = line::trim_end(&boxed[1..]);
+        self.state = State::Group {
+            named,
+            closed: boxed[0] == b'+' && rule.len() >= 20 && rule.iter().all(|&b| b == b'-'),
+        };
         if !named
             && spaces == usize::from(self.base)
             && let Some(inside) = boxed.strip_prefix(b"| ")
             && let Some(name) = line::exception_name(inside)
         {
-            self.state = State::Group { named: true };
+            self.state = State::Group {
+                named: true,
+                closed: false,
+            };
             return Step::Exception(spaces + 2, spaces + 2 + name);
         }
         SURE

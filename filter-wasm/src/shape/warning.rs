@@ -12,6 +12,8 @@ pub(crate) enum Warning {
     Message,
     /// Behind an indented line, which may be the source line.
     Source,
+    /// Behind `Object allocated at …`: frames.
+    Origin,
 }
 
 /// `/a/b.py:92: UserWarning: text`, wherever the path begins.
@@ -44,34 +46,62 @@ fn has_location(before: &[u8]) -> bool {
             || path.ends_with(b"sys"))
 }
 
+/// `return torch.sum(x)`: a line of code and not of prose.
+fn is_code(text: &[u8]) -> bool {
+    text.iter().any(|b| matches!(b, b'(' | b'=' | b'[' | b'@'))
+        || [&b"raise "[..], b"import ", b"from ", b"return"]
+            .iter()
+            .any(|word| line::trim_start(text).starts_with(word))
+}
+
+/// What `tracemalloc` knows of where the object came from, or that it could know: printed behind the source line.
+fn is_origin(text: &[u8]) -> bool {
+    text.starts_with(b"Object allocated at (most recent call last):")
+        || text.starts_with(b"Coroutine created at (most recent call last)")
+        || (text.ends_with(b"Warning: Enable tracemalloc to get the object allocation traceback"))
+}
+
 impl Warning {
     pub(super) fn step(&mut self, view: &View<'_>) -> Step {
         let text = view.text;
+        if is_origin(text) {
+            *self = Warning::Origin;
+            return SURE;
+        }
+        if *self == Warning::Origin {
+            let frame = text.starts_with(b"  ");
+            return if frame && view.burst { SURE } else { Step::Other };
+        }
         if line::is_blank(text) {
-            return if view.burst && *self == Warning::Message {
-                MAYBE
-            } else {
-                Step::Other
-            };
+            let inside = *self == Warning::Message && view.burst;
+            return if inside { MAYBE } else { Step::Other };
         }
         if start(text).is_some() || super::python::is_traceback_head(text) || line::glog_level(text).is_some()
         {
             return Step::Other;
         }
         if text.starts_with(b"  ") {
-            let call = line::contains(text, b"warn(") || line::contains(text, b"warn_");
-            if *self == Warning::Source && !view.burst {
-                return Step::Other;
-            }
-            if *self == Warning::Message && !view.burst && line::starts_own_record(text) {
-                return Step::Other;
-            }
-            *self = Warning::Source;
-            return if call { Step::Last } else { SURE };
+            return self.indented(view);
         }
         match self {
             Warning::Message if view.goes_on_freely() => MAYBE,
             _ => Step::Other,
         }
+    }
+
+    /// The source line, or one of the message's.
+    fn indented(&mut self, view: &View<'_>) -> Step {
+        let text = view.text;
+        let call = line::contains(text, b"warn(") || line::contains(text, b"warn_");
+        if *self == Warning::Source && !view.burst {
+            return Step::Other;
+        }
+        if *self == Warning::Message && !view.burst && line::starts_own_record(text) {
+            return Step::Other;
+        }
+        if is_code(text) {
+            *self = Warning::Source;
+        }
+        if call { Step::Last } else { SURE }
     }
 }

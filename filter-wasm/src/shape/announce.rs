@@ -1,0 +1,220 @@
+//! Lines that a traceback or a stack may follow: log lines of some severity, CPython's and asyncio's announcements.
+//!
+//! Such a line is a record of its own unless its neighbour completes it, so it waits for one line.
+
+use super::{MAYBE, SURE, Shape, Start, Step, View, cpp, crash, java, python, rich};
+use crate::line;
+
+/// What may follow an announcing line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Announced {
+    /// A log line: a traceback, a C++ stack or a JVM trace.
+    Log,
+    /// A line of glog, absl or c10: a C++ stack.
+    Glog,
+    /// The same, written from Python: also a traceback, with the same write.
+    GlogPython,
+    /// The same of absl at a severity that kills: its message may have further lines.
+    Fatal,
+    /// A line of Python that announces a traceback (`Exception in thread …`).
+    Python,
+    /// An exception's name and message: a JVM trace or a chain's sentence may follow.
+    Exception,
+}
+
+/// Lines that CPython's own modules print before a traceback or an exception (`threading`, `asyncio`, `concurrent.futures`,
+/// `atexit`, `logging`, `sys.excepthook`, `sys.unraisablehook`), and hydra's.
+const ANNOUNCEMENTS: [&[u8]; 19] = [
+    b"Exception in thread ",
+    b"Exception in threading.excepthook:",
+    b"Exception ignored ",
+    b"Exception in callback ",
+    b"Exception in default exception handler",
+    b"Error in sys.excepthook:",
+    b"Error in atexit._run_exitfuncs:",
+    b"Error executing job with overrides",
+    b"Fatal error on ",
+    b"Fatal read error on ",
+    b"Fatal write error on ",
+    b"Task exception was never retrieved",
+    b"Task was destroyed but it is pending!",
+    b"Future exception was never retrieved",
+    b"Unhandled exception in ",
+    b"Unhandled exception during ",
+    b"sys.excepthook is missing",
+    b"exception calling callback ",
+    b"--- Logging error ---",
+];
+
+/// A line that announces a traceback by what it says.
+pub(super) fn start_python(text: &[u8]) -> Option<Start> {
+    let known = match text.first()? {
+        b'E' | b'F' | b'T' | b'U' | b's' | b'e' | b'-' => {
+            ANNOUNCEMENTS.iter().any(|known| text.starts_with(known))
+                // The JVM also says `Exception in thread "main" …`.
+                && !text.starts_with(b"Exception in thread \"")
+        }
+        b'P' => is_process_line(text),
+        _ => false,
+    };
+    if known {
+        Start::plain(Shape::Announced(Announced::Python))
+    } else {
+        None
+    }
+}
+
+/// `Process SpawnProcess-1:`, as `multiprocessing` says; the name is free.
+fn is_process_line(text: &[u8]) -> bool {
+    text.strip_prefix(b"Process ")
+        .and_then(|rest| rest.strip_suffix(b":"))
+        .is_some_and(|name| name.len() < 80 && !name.is_empty() && !name.contains(&b':'))
+}
+
+/// Lines that promise nothing but after which a trace may come.
+pub(super) fn start(text: &[u8], level: Option<line::Level>) -> Option<Start> {
+    if let Some(level) = line::glog_level(text) {
+        let kind = if line::is_absl_failure(text) {
+            Announced::Fatal
+        } else if line::contains(&text[..text.len().min(160)], b".py:") {
+            Announced::GlogPython
+        } else {
+            Announced::Glog
+        };
+        return if level >= line::Level::Warn {
+            Start::plain(Shape::Announced(kind))
+        } else {
+            None
+        };
+    }
+    if level.is_some_and(|level| level >= line::Level::Warn) || is_structlog(text) {
+        return Start::plain(Shape::Announced(Announced::Log));
+    }
+    let name = line::exception_name(text)?;
+    line::is_exception_like(&text[..name]).then_some(Start {
+        shape: Shape::Announced(Announced::Exception),
+        head: 0,
+        exception: Some((0, name)),
+    })
+}
+
+/// structlog's head: a time and the level in lower case, `2026-01-01 10:00:00 [error    ] …`.
+fn is_structlog(text: &[u8]) -> bool {
+    text[0].is_ascii_digit()
+        && memchr::memchr(b'[', &text[..text.len().min(40)]).is_some_and(|open| {
+            let word = &text[open + 1..];
+            [&b"error"[..], b"critical", b"warning"]
+                .iter()
+                .any(|level| word.starts_with(level))
+        })
+}
+
+impl Announced {
+    /// The record's state with this line, and what the line is to it.
+    pub(super) fn follow(self, view: &View<'_>) -> Option<(Shape, Step)> {
+        match self {
+            Announced::Python => after_python(view),
+            Announced::Log => after_log(view),
+            Announced::Glog | Announced::GlogPython | Announced::Fatal => after_glog(self, view),
+            Announced::Exception => after_exception(view),
+        }
+    }
+}
+
+fn traceback(view: &View<'_>) -> Option<(Shape, Step)> {
+    if !python::is_traceback_head(view.text) {
+        return None;
+    }
+    python::traceback_head(view.text).map(|start| (start.shape, SURE))
+}
+
+fn after_python(view: &View<'_>) -> Option<(Shape, Step)> {
+    let text = view.text;
+    if let Some(found) = traceback(view) {
+        return Some(found);
+    }
+    if is_context(text) {
+        let shape = if text.ends_with(b"(most recent call last):") {
+            Shape::Python(python::Python::behind_stack_head(true))
+        } else {
+            Shape::Announced(Announced::Python)
+        };
+        return Some((shape, SURE));
+    }
+    let name = line::exception_name(text).filter(|&name| line::is_exception_like(&text[..name]))?;
+    (view.burst || view.own_prefix).then_some((
+        Shape::Python(python::Python::behind_exception()),
+        Step::Exception(0, name),
+    ))
+}
+
+/// A member of what asyncio's `call_exception_handler` was told: `future: <Task …>`, `source_traceback: Object created at …`.
+fn is_context(text: &[u8]) -> bool {
+    let key = text
+        .iter()
+        .take_while(|b| b.is_ascii_lowercase() || **b == b'_')
+        .count();
+    (3..=20).contains(&key)
+        && text[key..].starts_with(b": ")
+        && (text[key + 2..].starts_with(b"<") || text.ends_with(b"created at (most recent call last):"))
+}
+
+fn after_log(view: &View<'_>) -> Option<(Shape, Step)> {
+    let text = view.text;
+    if (view.burst || view.own_prefix || view.logged) && (view.write || !view.excepthook) {
+        if let Some(found) = traceback(view) {
+            return Some(found);
+        }
+        if python::is_stack_head(text) || (line::is_python_frame(text) && view.write) {
+            return Some((Shape::Python(python::Python::behind_stack_head(false)), SURE));
+        }
+        if is_context(text) {
+            return after_python(view);
+        }
+        if let Some(start) = rich::start(text) {
+            return Some((start.shape, SURE));
+        }
+    }
+    if let Some(found) = native_stack(text) {
+        return Some(found);
+    }
+    if java::is_frame(text) {
+        return Some((Shape::Java(java::Java::Frames), SURE));
+    }
+    let name = line::exception_name(text)?;
+    let qualified = memchr::memchr(b'.', &text[..name]).is_some() && line::is_exception_like(&text[..name]);
+    (qualified && view.burst).then_some((Shape::Announced(Announced::Exception), Step::Exception(0, name)))
+}
+
+fn native_stack(text: &[u8]) -> Option<(Shape, Step)> {
+    cpp::is_stack_line(text).then_some((Shape::Cpp(cpp::Cpp::stack()), SURE))
+}
+
+fn after_glog(kind: Announced, view: &View<'_>) -> Option<(Shape, Step)> {
+    let text = view.text;
+    if (view.logged || (kind == Announced::GlogPython && view.write))
+        && let Some(found) = traceback(view)
+    {
+        return Some(found);
+    }
+    if let Some(found) = native_stack(text) {
+        return Some(found);
+    }
+    if kind == Announced::Fatal && view.instant && !line::is_blank(text) && !line::starts_own_record(text) {
+        return Some((Shape::Crash(crash::Crash::Fatal), MAYBE));
+    }
+    None
+}
+
+fn after_exception(view: &View<'_>) -> Option<(Shape, Step)> {
+    let text = view.text;
+    if java::is_frame(text) {
+        return Some((Shape::Java(java::Java::Frames), SURE));
+    }
+    if line::is_blank(text) {
+        return view
+            .instant
+            .then_some((Shape::Announced(Announced::Exception), MAYBE));
+    }
+    line::is_chain_sentence(text).then_some((Shape::Python(python::Python::behind_sentence()), SURE))
+}

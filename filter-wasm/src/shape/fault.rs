@@ -1,0 +1,70 @@
+//! faulthandler's reports: from `Fatal Python error: …` over all threads to `Extension modules: …`.
+//!
+//! The lines are those of `Modules/faulthandler.c`, `Python/traceback.c` (threads, frames, the C stack of 3.14) and
+//! `Python/pylifecycle.c` (the runtime's state, the exception at hand).
+
+use super::{Shape, Start, Step, View};
+use crate::line;
+
+/// Where in the report we are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fault {
+    /// A thread was listed.
+    threads: bool,
+}
+
+/// The first line of a report.
+pub(super) fn start(text: &[u8]) -> Option<Start> {
+    let threads = is_thread_head(text);
+    let fault = threads
+        || text.starts_with(b"Fatal Python error: ")
+        || (text.starts_with(b"Timeout (") && text.ends_with(b")!"));
+    if fault {
+        Start::plain(Shape::Fault(Fault { threads }))
+    } else {
+        None
+    }
+}
+
+fn is_thread_head(text: &[u8]) -> bool {
+    text.ends_with(b"(most recent call first):")
+        && (text.starts_with(b"Thread 0x")
+            || text.starts_with(b"Current thread 0x")
+            || text.starts_with(b"Current thread's C stack"))
+}
+
+/// What stands in the list of a thread.
+fn is_entry(text: &[u8]) -> bool {
+    text.starts_with(b"  File \"")
+        || text.starts_with(b"  <")
+        || text.starts_with(b"<no Python frame>")
+        || text.starts_with(b"  Binary file \"")
+        || text.starts_with(b"  ...")
+        || text.starts_with(b"  Garbage-collecting")
+        || text == b"..."
+}
+
+impl Fault {
+    pub(super) fn step(&mut self, view: &View<'_>) -> Step {
+        let text = view.text;
+        if text.starts_with(b"Extension modules: ") {
+            return Step::Last;
+        }
+        if line::is_blank(text) {
+            return Step::Join { sure: false };
+        }
+        if is_thread_head(text) {
+            self.threads = true;
+            return Step::Join { sure: true };
+        }
+        let known = is_entry(text)
+            || text.starts_with(b"Python runtime state: ")
+            || (text.starts_with(b"Fatal Python error: ") && !self.threads && view.write);
+        // The exception at hand stands between the runtime's state and the threads.
+        if known || (!self.threads && view.burst && !line::starts_own_record(text)) {
+            Step::Join { sure: known }
+        } else {
+            Step::Other
+        }
+    }
+}

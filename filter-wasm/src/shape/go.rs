@@ -1,0 +1,64 @@
+//! What Go's runtime prints when a program dies: `panic: …` or `fatal error: …`, then its goroutines.
+
+use super::{MAYBE, SURE, Shape, Start, Step, View};
+use crate::line;
+
+/// Where in the print we are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Go {
+    /// `panic: …`; nothing of the goroutines yet.
+    Panic,
+    /// Inside the goroutines.
+    Frames,
+}
+
+pub(super) fn start(text: &[u8]) -> Option<Start> {
+    let known = text.starts_with(b"panic: ")
+        || text.starts_with(b"fatal error: ")
+        || text.starts_with(b"runtime: goroutine stack exceeds ");
+    if known {
+        Start::plain(Shape::Go(Go::Panic))
+    } else {
+        None
+    }
+}
+
+impl Go {
+    pub(super) fn step(&mut self, view: &View<'_>) -> Step {
+        let text = view.text;
+        let head = text.ends_with(b":") && (text.starts_with(b"goroutine ") || text == b"runtime stack:");
+        if head {
+            *self = Go::Frames;
+            return SURE;
+        }
+        if line::is_blank(text) {
+            return MAYBE;
+        }
+        match self {
+            Go::Panic => {
+                let known = text.starts_with(b"[signal ")
+                    || text.starts_with(b"\t")
+                    || text.starts_with(b"panic: ")
+                    || text.starts_with(b"runtime: ")
+                    || text.starts_with(b"fatal error: ");
+                if known || view.goes_on_freely() {
+                    MAYBE
+                } else {
+                    Step::Other
+                }
+            }
+            Go::Frames if is_stack_line(text) => SURE,
+            Go::Frames => Step::Other,
+        }
+    }
+}
+
+/// A function's line, its place, what is left out, and the registers behind the goroutines of a signal.
+fn is_stack_line(text: &[u8]) -> bool {
+    let register = text[0] == b'r' && text.len() < 40 && line::contains(text, b" 0x");
+    register
+        || text[0] == b'\t'
+        || text.starts_with(b"created by ")
+        || text.starts_with(b"...")
+        || (text.ends_with(b")") && text.contains(&b'('))
+}
