@@ -1,7 +1,12 @@
-//! The configuration: keys, defaults, and a reader for the part of TOML that it uses.
+//! The configuration: its keys and their defaults.
 //!
-//! `rank_filter.toml` holds `key = value` lines: strings, whole numbers, booleans, and lists of strings on one line. A key
-//! that isn't known, or a value that doesn't fit, is reported and its default applies; nothing makes the filter stop.
+//! A key of `rank_filter.toml` that isn't known, or a value that doesn't fit, is reported and its default applies; nothing makes
+//! the filter stop. `docs/filter.md` describes every key.
+
+mod written;
+
+use crate::rules;
+use written::{Statement, Value, shortened};
 
 /// What `rank_filter.toml` can set. All keys are optional; the fields' names are the keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +32,13 @@ pub struct Config {
     pub task_is_rank: TaskIsRank,
     /// Processes on each node; with it a local rank and a node rank give the global one. Default 0: unknown.
     pub procs_per_node: u32,
+    /// Further prefixes: patterns that match at the head of a line, with groups named `rank`, `local_rank`, `node_rank`, `task` or
+    /// `role`. They are asked where no built-in prefix stands. Default none.
+    pub prefix_patterns: Vec<String>,
+    /// Further records: a line whose text (behind its prefixes) begins with a match starts one. Default none.
+    pub start_patterns: Vec<String>,
+    /// A record that a start pattern began goes on with the lines whose text begins with a match. Default none.
+    pub continue_patterns: Vec<String>,
     /// Name of the job, where nothing else says it. Default empty: unknown.
     pub job: String,
     /// Attempt of the job, where nothing else says it. Default empty: unknown.
@@ -74,6 +86,9 @@ impl Default for Config {
             strip_prefix: false,
             task_is_rank: TaskIsRank::default(),
             procs_per_node: 0,
+            prefix_patterns: Vec::new(),
+            start_patterns: Vec::new(),
+            continue_patterns: Vec::new(),
             job: String::new(),
             attempt: String::new(),
             role: String::new(),
@@ -105,42 +120,50 @@ impl std::fmt::Display for ConfigProblem {
 
 impl std::error::Error for ConfigProblem {}
 
-/// A value as it is written.
-#[derive(Debug)]
-enum Value {
-    Text(String),
-    Number(u64),
-    Switch(bool),
-    List(Vec<String>),
-}
-
 impl Config {
+    /// All keys.
+    const KEYS: [&str; 23] = [
+        "flush_ms",
+        "burst_ms",
+        "max_age_ms",
+        "log_keys",
+        "tick_tag",
+        "merge",
+        "collapse_bars",
+        "strip_prefix",
+        "task_is_rank",
+        "procs_per_node",
+        "prefix_patterns",
+        "start_patterns",
+        "continue_patterns",
+        "job",
+        "attempt",
+        "role",
+        "node_rank",
+        "world_size",
+        "max_held_records",
+        "max_held_bytes",
+        "max_record_bytes",
+        "max_record_lines",
+        "max_tags",
+    ];
+
     /// Reads a configuration; what can't be used is reported and keeps its default.
     pub fn parse(text: &str) -> (Self, Vec<ConfigProblem>) {
         let mut config = Self::default();
         let mut problems = Vec::new();
-        for (number, written) in text.lines().enumerate() {
-            let mut report = |message| {
-                problems.push(ConfigProblem {
-                    line: number + 1,
-                    message,
-                })
+        let mut given: Vec<(&str, usize)> = Vec::new();
+        for Statement { line, key, value } in written::statements(text) {
+            let earlier = given.iter().find(|(known, _)| *known == key && !key.is_empty());
+            let done = match (earlier, value) {
+                (Some((_, first)), _) => Err(format!("{key}: given already on line {first}; remove one")),
+                (None, Ok(value)) => config.set(key, value),
+                (None, Err(message)) if key.is_empty() => Err(message),
+                (None, Err(message)) => Err(format!("{}: {message}", shortened(key))),
             };
-            let written = written.trim();
-            if written.is_empty() || written.starts_with('#') {
-                continue;
-            }
-            let Some((key, value)) = written.split_once('=') else {
-                report(format!("expected `key = value`, found `{}`", shortened(written)));
-                continue;
-            };
-            match parse_value(value.trim()) {
-                Ok(value) => {
-                    if let Err(message) = config.set(key.trim(), value) {
-                        report(message);
-                    }
-                }
-                Err(message) => report(format!("{}: {message}", shortened(key.trim()))),
+            given.push((key, line));
+            if let Err(message) = done {
+                problems.push(ConfigProblem { line, message });
             }
         }
         (config, problems)
@@ -182,10 +205,71 @@ impl Config {
                 }
                 _ => Err("expected a list of names, such as [\"log\", \"message\"]".into()),
             },
-            _ => return Err(format!("unknown key `{}`", shortened(key))),
+            "prefix_patterns" => set_patterns(&mut self.prefix_patterns, value, rules::check_prefix),
+            "start_patterns" => set_patterns(&mut self.start_patterns, value, rules::check),
+            "continue_patterns" => set_patterns(&mut self.continue_patterns, value, rules::check),
+            _ => return Err(unknown(key)),
         }
         .map_err(|message| format!("{key}: {message}"))
     }
+}
+
+/// Says that there is no such key, and which one may be meant.
+fn unknown(key: &str) -> String {
+    let nearest = Config::KEYS
+        .iter()
+        .map(|known| (distance(key.as_bytes(), known.as_bytes()), known))
+        .min()
+        .filter(|&(distance, known)| {
+            distance <= 1 + known.len() / 4 || (key.len() > 3 && known.contains(key))
+        });
+    match nearest {
+        Some((_, known)) => format!("unknown key `{}`; the nearest is `{known}`", shortened(key)),
+        None => format!(
+            "unknown key `{}`; the keys are {}",
+            shortened(key),
+            Config::KEYS.join(", ")
+        ),
+    }
+}
+
+/// Characters to insert, remove or change to come from one word to the other.
+fn distance(one: &[u8], other: &[u8]) -> usize {
+    const LONGEST: usize = 40;
+    let (one, other) = (&one[..one.len().min(LONGEST)], &other[..other.len().min(LONGEST)]);
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (i, a) in one.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, b) in other.iter().enumerate() {
+            let changed = diagonal + usize::from(a != b);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[other.len()]
+}
+
+fn set_patterns(
+    target: &mut Vec<String>,
+    value: Value,
+    check: fn(&str) -> Result<(), String>,
+) -> Result<(), String> {
+    let Value::List(patterns) = value else {
+        return Err("expected a list of patterns, such as ['<(?P<rank>[0-9]+)> ']".into());
+    };
+    if patterns.len() > rules::MAX_PATTERNS {
+        return Err(format!(
+            "{} patterns are too many; at most {}",
+            patterns.len(),
+            rules::MAX_PATTERNS
+        ));
+    }
+    for pattern in &patterns {
+        check(pattern).map_err(|message| format!("`{}`: {message}", shortened(pattern)))?;
+    }
+    *target = patterns;
+    Ok(())
 }
 
 fn set_number<T: TryFrom<u64>>(target: &mut T, value: Value) -> Result<(), String> {
@@ -213,93 +297,8 @@ fn set_text(target: &mut String, value: Value) -> Result<(), String> {
     Ok(())
 }
 
-fn parse_value(written: &str) -> Result<Value, String> {
-    let (value, rest) = parse_one(written)?;
-    let rest = rest.trim();
-    if rest.is_empty() || rest.starts_with('#') {
-        Ok(value)
-    } else {
-        Err(format!("unexpected `{}`", shortened(rest)))
-    }
-}
-
-fn parse_one(written: &str) -> Result<(Value, &str), String> {
-    if written.starts_with(['"', '\'']) {
-        let (text, rest) = parse_text(written)?;
-        return Ok((Value::Text(text), rest));
-    }
-    if let Some(inside) = written.strip_prefix('[') {
-        return parse_list(inside);
-    }
-    let end = written
-        .find(|c: char| c.is_whitespace() || c == '#')
-        .unwrap_or(written.len());
-    let (word, rest) = written.split_at(end);
-    let value = match word {
-        "true" => Value::Switch(true),
-        "false" => Value::Switch(false),
-        _ => {
-            let digits = word.replace('_', "");
-            Value::Number(
-                digits
-                    .parse()
-                    .map_err(|_| format!("`{}` is no value", shortened(word)))?,
-            )
-        }
-    };
-    Ok((value, rest))
-}
-
-fn parse_list(mut rest: &str) -> Result<(Value, &str), String> {
-    let mut names = Vec::new();
-    loop {
-        rest = rest.trim_start();
-        if let Some(behind) = rest.strip_prefix(']') {
-            return Ok((Value::List(names), behind));
-        }
-        let (text, behind) = parse_text(rest)?;
-        names.push(text);
-        rest = behind.trim_start();
-        rest = match rest.strip_prefix(',') {
-            Some(more) => more,
-            None if rest.starts_with(']') => rest,
-            None => return Err("a list must end with `]` on its own line".into()),
-        };
-    }
-}
-
-fn parse_text(written: &str) -> Result<(String, &str), String> {
-    let quote = written
-        .chars()
-        .next()
-        .filter(|c| matches!(c, '"' | '\''))
-        .ok_or("expected a string in quotes")?;
-    let mut text = String::new();
-    let mut characters = written[1..].char_indices();
-    while let Some((at, character)) = characters.next() {
-        if character == quote {
-            return Ok((text, &written[at + 2..]));
-        }
-        if character != '\\' || quote == '\'' {
-            text.push(character);
-            continue;
-        }
-        match characters.next() {
-            Some((_, 'n')) => text.push('\n'),
-            Some((_, 't')) => text.push('\t'),
-            Some((_, same @ ('"' | '\\'))) => text.push(same),
-            _ => return Err("unknown escape in a string; use single quotes for literal text".into()),
-        }
-    }
-    Err("a string must end on its own line".into())
-}
-
-/// At most the first 60 characters, for messages.
-fn shortened(text: &str) -> String {
-    text.chars().take(60).collect()
-}
-
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -317,19 +316,83 @@ mod tests {
 
     #[test]
     fn mistakes_are_reported_and_defaults_stay() {
-        let (config, problems) =
-            Config::parse("flush = 1\nburst_ms = \"x\"\nmerge\njob = 'a' b\nlog_keys = [\"a\"\n");
-        assert_eq!(config, Config::default());
-        let messages: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        assert_eq!(
-            messages,
-            [
-                "rank_filter.toml line 1: unknown key `flush`",
-                "rank_filter.toml line 2: burst_ms: expected a whole number",
-                "rank_filter.toml line 3: expected `key = value`, found `merge`",
-                "rank_filter.toml line 4: job: unexpected `b`",
-                "rank_filter.toml line 5: log_keys: a list must end with `]` on its own line",
-            ]
+        let (config, problems) = Config::parse(
+            "flush = 1\nburst_ms = \"x\"\nmerge\njob = 'a' b\nprocs_per_nodes = 8\ntask_is_rank = 1\nzzz = 1\nmax_tags = 1\nmax_tags = 2
+prefix_patterns = ['(?P<rang>[0-9]+)']\nstart_patterns = ['(']\ncontinue_patterns = 'x'\nmax_record_lines = 5_000_000_000\n",
         );
+        assert_eq!(
+            config,
+            Config {
+                max_tags: 1,
+                ..Config::default()
+            }
+        );
+        let messages: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        let starts = [
+            "rank_filter.toml line 1: unknown key `flush`; the nearest is `flush_ms`",
+            "rank_filter.toml line 2: burst_ms: expected a whole number",
+            "rank_filter.toml line 3: expected `key = value`, found `merge`",
+            "rank_filter.toml line 4: job: unexpected `b` behind the value",
+            "rank_filter.toml line 5: unknown key `procs_per_nodes`; the nearest is `procs_per_node`",
+            "rank_filter.toml line 6: task_is_rank: expected true, false or \"auto\"",
+            "rank_filter.toml line 7: unknown key `zzz`; the keys are flush_ms, burst_ms",
+            "rank_filter.toml line 9: max_tags: given already on line 8; remove one",
+            "rank_filter.toml line 10: prefix_patterns: `(?P<rang>[0-9]+)`: unknown group `rang`",
+            "rank_filter.toml line 11: start_patterns: `(`: ",
+            "rank_filter.toml line 12: continue_patterns: expected a list of patterns",
+            "rank_filter.toml line 13: max_record_lines: 5000000000 is too large",
+        ];
+        assert_eq!(messages.len(), starts.len(), "{messages:#?}");
+        for (message, start) in messages.iter().zip(starts) {
+            assert!(message.starts_with(start), "{message}\n{start}");
+        }
+    }
+
+    /// The keys as the structure has them.
+    fn fields() -> Vec<String> {
+        format!("{:#?}", Config::default())
+            .lines()
+            .filter_map(|line| line.strip_prefix("    ")?.split_once(": "))
+            .filter(|(name, _)| !name.starts_with(' '))
+            .map(|(name, _)| name.to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn every_field_is_a_key() {
+        let mut fields = fields();
+        let mut keys = Config::KEYS.map(String::from).to_vec();
+        fields.sort();
+        keys.sort();
+        assert_eq!(fields, keys);
+        for key in Config::KEYS {
+            let (_, problems) = Config::parse(&format!("{key} = @"));
+            assert!(!problems[0].message.contains("unknown key"), "{key}");
+        }
+    }
+
+    /// The table of keys in docs/filter.md names every key, with its default as it would be written.
+    #[test]
+    fn the_documented_defaults_are_true() {
+        let page = include_str!("../../docs/filter.md");
+        let (_, page) = page.split_once("\n## Configuration\n").unwrap();
+        let mut documented = Vec::new();
+        for row in page.lines().filter(|line| line.starts_with("| `")) {
+            let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+            let (key, default) = (cells[0].trim_matches('`'), cells[1].trim_matches('`'));
+            if Config::KEYS.contains(&key) {
+                let (config, problems) = Config::parse(&format!("{key} = {default}"));
+                assert_eq!(
+                    (config, problems),
+                    (Config::default(), vec![]),
+                    "{key} = {default}"
+                );
+                documented.push(key);
+            }
+        }
+        documented.sort_unstable();
+        let mut keys = Config::KEYS;
+        keys.sort_unstable();
+        assert_eq!(documented, keys);
     }
 }

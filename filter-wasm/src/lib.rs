@@ -32,6 +32,7 @@ mod line;
 mod partial;
 mod prefix;
 mod rank;
+mod rules;
 mod shape;
 mod tags;
 mod task_label;
@@ -39,5 +40,5 @@ mod task_label;
 mod tests;
 mod text;
 
-pub use config::{Config, ConfigProblem};
+pub use config::{Config, ConfigProblem, TaskIsRank};
 pub use filter::{Filter, Output};

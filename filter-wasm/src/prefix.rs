@@ -22,6 +22,10 @@ pub(crate) struct Prefix {
     pub label: Option<Label>,
     /// Rank on its node (`[default3]:` of torchrun's tee).
     pub local_rank: Option<u32>,
+    /// Rank of the node, which only configured prefixes say.
+    pub node_rank: Option<u32>,
+    /// A configured pattern read it.
+    pub configured: bool,
     /// The number of a `[rank3]:` that may be torchrun's tee for a role named `rank`: nothing stands behind its colon.
     pub teed: Option<u32>,
     /// Two of the prefixes are what processes say of themselves, and they say different ranks.
@@ -166,10 +170,15 @@ pub(crate) fn take_label(line: &[u8], prefix: &mut Prefix) {
         && prefix.len == 0
     {
         prefix.len = label.len;
-        prefix.cuts[0] = label.len;
-        prefix.count = 1;
-        further(line, prefix);
+        read_behind(line, prefix);
     }
+}
+
+/// Reads on behind the line's first prefix, whose length is known.
+pub(crate) fn read_behind(line: &[u8], prefix: &mut Prefix) {
+    prefix.cuts[0] = prefix.len;
+    prefix.count = 1;
+    further(line, prefix);
 }
 
 /// Behind a bracket's colon: one space, if any, belongs to the prefix.

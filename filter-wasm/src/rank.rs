@@ -67,6 +67,7 @@ impl RankMemory {
     /// The ranks of a line whose label has been judged. `body` stands behind its prefixes.
     pub(crate) fn ranks(&mut self, line: &[u8], prefix: &Prefix, body: &[u8], config: &Config) -> Ranks {
         let mut ranks = Ranks {
+            node_rank: prefix.node_rank,
             local_rank: prefix.local_rank.filter(|_| self.knows_role(line, prefix)),
             ..Ranks::default()
         };
@@ -90,7 +91,7 @@ impl RankMemory {
         }
         let local = ranks.local_rank;
         if self.task_is_no_rank {
-            ranks.node_rank = prefix.task.filter(|_| prefix.label.is_some());
+            ranks.node_rank = ranks.node_rank.or(prefix.task);
         }
         let task = prefix
             .task
@@ -114,7 +115,7 @@ impl RankMemory {
         let Some((from, to)) = prefix.role else {
             return true;
         };
-        if prefix.template || &line[from..to] == b"default" {
+        if prefix.template || prefix.configured || &line[from..to] == b"default" {
             return true;
         }
         let role = tags::hash(2, &line[from..to]);
@@ -186,14 +187,17 @@ impl Workers {
             return None;
         }
         let (pid, address) = prefix::worker(&line[..prefix.cuts[0]])?;
-        let mut ranks = self
-            .known
-            .iter()
-            .filter(|known| {
-                known.pid == pid && (address == known.address || known.address == 0 || address == 0)
-            })
+        let of_pid = || self.known.iter().filter(|known| known.pid == pid);
+        if let Some(known) = of_pid().find(|known| known.address == address) {
+            return Some(known.rank);
+        }
+        let mut ranks = of_pid()
+            .filter(|known| known.address == 0 || address == 0)
             .map(|known| known.rank);
         let rank = ranks.next()?;
         ranks.all(|other| other == rank).then_some(rank)
     }
 }
+
+#[cfg(test)]
+mod tests;

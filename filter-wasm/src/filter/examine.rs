@@ -65,6 +65,9 @@ impl Filter {
         let of_stderr = |span: &std::ops::Range<usize>| &source.record[span.clone()] == b"stderr";
         let stderr = usize::from(source.scan.stream.as_ref().is_some_and(of_stderr));
         let mut prefix = prefix::parse(text);
+        if let Some(rules) = &self.rules {
+            rules.read_prefix(text, &mut prefix);
+        }
         memory.ranks.judge_label(text, &mut prefix, stderr, &self.config);
         let body = text::without_repeats(text::last_state(&text[prefix.len..]));
         let stream = stream_key(source.tag ^ memory.pod, source.record, source.scan);

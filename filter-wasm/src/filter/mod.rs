@@ -12,6 +12,7 @@ use crate::fields::Fields;
 use crate::hold::Waiting;
 use crate::json::{self, Scan};
 use crate::partial::{Partial, Partials};
+use crate::rules::Rules;
 use crate::tags::{self, Tags};
 use crate::text;
 
@@ -40,6 +41,8 @@ enum Decision {
 #[derive(Debug)]
 pub struct Filter {
     config: Config,
+    /// Configured patterns, where there are any.
+    rules: Option<Box<Rules>>,
     tags: Tags,
     waiting: Waiting,
     partials: Partials,
@@ -57,6 +60,7 @@ impl Filter {
     /// A filter that holds nothing yet.
     pub fn new(config: Config) -> Self {
         Self {
+            rules: Rules::new(&config),
             config,
             tags: Tags::default(),
             waiting: Waiting::default(),

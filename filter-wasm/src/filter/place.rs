@@ -31,7 +31,13 @@ impl Filter {
                 text: line.body,
                 ..View::default()
             };
-            if let Some(start) = Shape::start(&view, line.fields.level) {
+            let configured = self.rules.as_ref().is_some_and(|rules| rules.starts(line.body));
+            let start = if configured {
+                Start::plain(Shape::Configured)
+            } else {
+                Shape::start(&view, line.fields.level)
+            };
+            if let Some(start) = start {
                 self.hold(&line, start);
                 return self.give_queued(line.source.tag);
             }
@@ -154,6 +160,8 @@ impl Filter {
             write: gap <= burst_ns / 100,
             excepthook: line.prefix.excepthook && !foreign,
             own_prefix: line.prefix.len > 0 && !foreign,
+            configured: held.shape == Shape::Configured
+                && self.rules.as_ref().is_some_and(|rules| rules.continues(text)),
             // A head without a time or a level is but somebody's name: it does not say that this is the same write.
             logged: logged && line::starts_own_record(&held.head),
         };

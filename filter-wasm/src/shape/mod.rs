@@ -33,6 +33,8 @@ pub(crate) struct View<'a> {
     pub excepthook: bool,
     /// It carries the record's own repeated prefix, so that nobody else wrote it (`burst` is no longer needed as evidence).
     pub own_prefix: bool,
+    /// A configured pattern says that the record goes on with it.
+    pub configured: bool,
     /// A logger's header that every line of the record repeats stood before `text`.
     pub logged: bool,
 }
@@ -98,6 +100,8 @@ pub(crate) enum Shape {
     Rust(rust::Rust),
     /// rich's boxes.
     Rich(rich::Rich),
+    /// A record that a configured pattern began.
+    Configured,
 }
 
 /// How a new record begins.
@@ -112,7 +116,7 @@ pub(crate) struct Start {
 }
 
 impl Start {
-    fn plain(shape: Shape) -> Option<Start> {
+    pub(crate) fn plain(shape: Shape) -> Option<Start> {
         Some(Start {
             shape,
             head: 0,
@@ -161,6 +165,7 @@ impl Shape {
                 | Announced::Fatal
                 | Announced::Exception,
             ) => None,
+            Shape::Configured => None,
             Shape::Announced(Announced::Python) if lines == 1 => None,
             Shape::Python(state) if state.is_stack() => None,
             Shape::Warning(_) => Some(line::Level::Warn),
@@ -178,6 +183,8 @@ impl Shape {
                 *self = next.0;
                 next.1
             }
+            Shape::Configured if view.configured => MAYBE,
+            Shape::Configured => Step::Other,
             Shape::Python(state) => state.step(view),
             Shape::Warning(state) => state.step(view),
             Shape::Cpp(state) => {
