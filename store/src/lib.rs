@@ -13,6 +13,7 @@ pub mod ingest;
 pub mod live;
 pub mod metrics;
 pub mod query;
+pub mod replicas;
 pub mod server;
 pub mod storage;
 pub mod tenants;

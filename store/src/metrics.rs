@@ -60,6 +60,8 @@ pub const QUERY_COLUMN_BYTES: &str = "rankline_query_column_bytes_total";
 pub const QUERY_BLOCKS: &str = "rankline_query_blocks_total";
 /// Live tails that are open.
 pub const TAIL_SESSIONS: &str = "rankline_tail_sessions";
+/// Looks for entries of other replicas that failed, by `reason` (list, read): their entries reach tails late.
+pub const TAIL_REPLICA_FAILURES: &str = "rankline_tail_replica_failures_total";
 /// Entries a tail left out, by `reason` (slow_reader).
 pub const TAIL_DROPPED_ENTRIES: &str = "rankline_tail_dropped_entries_total";
 

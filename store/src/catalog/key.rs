@@ -137,6 +137,13 @@ impl SegmentKey {
     }
 }
 
+/// A path between the segments of a level and day whose first entry is before `ts` and the rest. Only for times since
+/// the epoch: keys of earlier ones don't sort by time.
+#[must_use]
+pub(super) fn from_time(tenant_root: &Path, level: u8, ts: i64) -> Path {
+    day_folder(tenant_root, level, Day::of(ts)).join(ts_text(ts))
+}
+
 /// The folder of a level's segments.
 #[must_use]
 pub fn level_folder(tenant_root: &Path, level: u8) -> Path {

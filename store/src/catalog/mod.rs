@@ -185,6 +185,38 @@ impl Catalog {
         Ok(segments)
     }
 
+    /// Segments as flushed (level 0) that are in the store at this moment, of all days.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn flushed(&self, tenant: &TenantId) -> Result<Vec<(SegmentKey, u64)>, CatalogError> {
+        let folder = key::level_folder(&self.storage.tenant_root(tenant), 0);
+        Ok(keys_of(self.storage.list(&folder).await?))
+    }
+
+    /// As [`Catalog::flushed`], of those alone whose first entry is in the UTC days `since..=until` (ns since the
+    /// epoch, not before it) and not before `since`: on a bucket as good as free, however many segments there are.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn flushed_since(
+        &self,
+        tenant: &TenantId,
+        since: i64,
+        until: i64,
+    ) -> Result<Vec<(SegmentKey, u64)>, CatalogError> {
+        let root = self.storage.tenant_root(tenant);
+        let (mut day, last) = (Day::of(since), Day::of(until));
+        let mut found = Vec::new();
+        while day <= last {
+            let after = key::from_time(&root, 0, since.max(day.start_ns()));
+            let folder = key::day_folder(&root, 0, day);
+            found.extend(keys_of(self.storage.list_after(&folder, &after).await?));
+            day = day.next();
+        }
+        Ok(found)
+    }
+
     /// One segment of a listing, from memory or the store. Live or replaced: the caller knows.
     ///
     /// # Errors
@@ -330,6 +362,12 @@ impl Catalog {
         self.segments.insert(known.key.id, Arc::clone(&segment));
         Ok(segment)
     }
+}
+
+/// Keys and sizes of the objects that are segments.
+fn keys_of(objects: Vec<object_store::ObjectMeta>) -> Vec<(SegmentKey, u64)> {
+    let key = |object: object_store::ObjectMeta| Some((SegmentKey::parse(&object.location)?, object.size));
+    objects.into_iter().filter_map(key).collect()
 }
 
 /// Undoes the escapes with which the object store spells characters such as `*` in keys.

@@ -119,6 +119,8 @@ options! {
     query_max_entries: usize = 50_000;
     /// Most series one metric query may answer with.
     query_max_series: usize = 100_000;
+    /// Most live tails of one tenant at a time on this server. Each takes up to 16 MB while its reader is behind.
+    max_tails: usize = 100;
     /// How long a query may take before it gets 504.
     query_timeout: Duration = Duration::from_secs(300);
     /// Memory one query may keep until it answers: its rows, its series. Beyond it the query gets 400.

@@ -24,6 +24,7 @@ use crate::config::Config;
 use crate::ingest::Ingester;
 use crate::live::LiveHub;
 use crate::query::Engine;
+use crate::replicas::Replicas;
 use crate::storage::Storage;
 
 /// What handlers share; cheap to clone.
@@ -61,6 +62,12 @@ fn entry_routes(state: AppState) -> Router {
     let reading = query::QueryState {
         engine: Arc::clone(&state.queries),
         live: Arc::clone(&state.live),
+        replicas: Arc::new(Replicas::new(
+            state.ingester.process(),
+            Arc::clone(&state.queries),
+            Arc::clone(&state.live),
+        )),
+        max_tails: state.config.max_tails,
         tenants_required: state.config.tenants_required,
     };
     Router::new()

@@ -7,6 +7,7 @@ use super::{detected, index, labels, patterns, tail, unbuilt};
 use crate::clock::now_ns;
 use crate::live::LiveHub;
 use crate::query::{Direction, Engine, LogAnswer, LogRequest, MetricRequest};
+use crate::replicas::Replicas;
 use crate::tenants::{self, TenantId};
 use axum::Router;
 use axum::extract::{FromRequestParts, State};
@@ -28,6 +29,10 @@ pub struct QueryState {
     pub engine: Arc<Engine>,
     /// New entries, for tails.
     pub live: Arc<LiveHub>,
+    /// Brings other replicas' new entries to `live`.
+    pub replicas: Arc<Replicas>,
+    /// Live tails a tenant may have at a time.
+    pub max_tails: usize,
     /// Whether a request has to name its tenants.
     pub tenants_required: bool,
 }

@@ -1,6 +1,7 @@
 //! The live tail over a WebSocket: history first, then entries as they are acknowledged.
 //!
-//! Frames, pings and limits are Loki's; which entries pass is the query engine's business.
+//! Frames, pings and limits are Loki's; which entries pass is the query engine's business, and where they come from
+//! that of [`crate::live`].
 
 use super::encode::{self, EncodingFlags};
 use super::error::ApiError;
@@ -8,8 +9,7 @@ use super::params::{ParamError, Params};
 use super::query::QueryState;
 use crate::catalog::DAY_NS;
 use crate::clock::now_ns;
-use crate::entry::StreamEntries;
-use crate::live::{LiveEvent, LiveSubscription};
+use crate::live::{LiveBatch, LiveEvent, LiveSubscription};
 use crate::metrics as names;
 use crate::query::{Direction, LogRequest, LogRow, Tail};
 use crate::tenants::{self, TenantId};
@@ -18,9 +18,8 @@ use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::response::{IntoResponse, Response};
 use http::HeaderMap;
-use rankline_logql::Expr;
+use rankline_logql::{Expr, Labels};
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -35,6 +34,10 @@ const MAX_DURATION: Duration = Duration::from_secs(3600);
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long after the history an entry of it may still be announced as new.
 const SEAM: Duration = Duration::from_secs(30);
+/// Batches that are held back for `delay_for`; beyond it the reader counts as slow.
+const MAX_HELD_BATCHES: usize = 256;
+/// Bytes of the reason in a close frame, by the protocol.
+const MAX_CLOSE_REASON: usize = 123;
 /// Most seconds a client may ask entries to be held back.
 const MAX_DELAY_SECS: usize = 5;
 
@@ -71,7 +74,6 @@ pub(super) async fn tail(
     let session = Session {
         flags: EncodingFlags::from_headers(&headers),
         delay: Duration::from_secs(delay as u64),
-        dropped: dropped_labels(&request),
         state,
         tenant,
     };
@@ -79,15 +81,6 @@ pub(super) async fn tail(
         Ok(upgrade) => Ok(upgrade.on_upgrade(|socket| session.run(socket, request, tail))),
         Err(rejection) => Ok(rejection.into_response()),
     }
-}
-
-/// Labels that stand for entries a slow reader missed: what the query itself says about them.
-fn dropped_labels(request: &LogRequest) -> Vec<(String, String)> {
-    let matchers = request.expr.matchers.iter();
-    let equal = matchers.filter(|matcher| matcher.op() == rankline_logql::MatchOp::Equal);
-    equal
-        .map(|matcher| (matcher.name().to_owned(), matcher.value().to_owned()))
-        .collect()
 }
 
 /// Counts a tail while it is open.
@@ -119,7 +112,6 @@ struct Session {
     tenant: TenantId,
     flags: EncodingFlags,
     delay: Duration,
-    dropped: Vec<(String, String)>,
 }
 
 impl Session {
@@ -128,7 +120,7 @@ impl Session {
         if let End::Closed(reason) = self.follow(&mut socket, request, tail).await {
             let frame = CloseFrame {
                 code: close_code::ERROR,
-                reason: reason.into(),
+                reason: cut(&reason).into(),
             };
             let _ = tokio::time::timeout(SEND_TIMEOUT, socket.send(Message::Close(Some(frame)))).await;
         }
@@ -136,7 +128,20 @@ impl Session {
 
     async fn follow(&self, socket: &mut WebSocket, request: LogRequest, mut tail: Tail) -> End {
         // Following begins before the history is read, so that nothing falls between the two.
-        let mut live = self.state.live.subscribe(&self.tenant);
+        let selector = tail.selector();
+        let filter = Box::new(move |labels: &Labels| selector.selects(labels));
+        let mut live = match self
+            .state
+            .live
+            .subscribe(&self.tenant, self.state.max_tails, filter)
+        {
+            Ok(live) => live,
+            Err(why) => return End::Closed(why.to_string()),
+        };
+        let _following = match self.state.replicas.follow(&self.tenant).await {
+            Ok(following) => following,
+            Err(why) => return End::Closed(why.to_string()),
+        };
         let history = match self.state.engine.history(&self.tenant, request).await {
             Ok(rows) => rows,
             Err(why) => return End::Closed(why.to_string()),
@@ -148,7 +153,7 @@ impl Session {
         drop(history);
         let started = Instant::now();
         let mut seam = Some(started + SEAM);
-        let mut held: VecDeque<(Instant, Arc<[StreamEntries]>)> = VecDeque::new();
+        let mut held: VecDeque<(Instant, LiveBatch)> = VecDeque::new();
         let mut ping = tokio::time::interval(PING_EVERY);
         loop {
             if seam.is_some_and(|seam| Instant::now() > seam) {
@@ -159,27 +164,32 @@ impl Session {
                 return End::Closed("reached tail max duration limit".to_owned());
             }
             let due = held.front().map(|(due, _)| *due);
-            match self.next(socket, &mut live, &mut ping, due).await {
+            let room = held.len() < MAX_HELD_BATCHES;
+            match self.next(socket, room.then_some(&mut live), &mut ping, due).await {
                 Ok(Some(LiveEvent::Batch(batch))) => held.push_back((Instant::now() + self.delay, batch)),
-                Ok(Some(LiveEvent::Missed { entries })) => {
+                Ok(Some(LiveEvent::Missed { entries, named })) => {
                     metrics::counter!(names::TAIL_DROPPED_ENTRIES, "reason" => "slow_reader")
                         .increment(entries);
-                    if let Err(end) = self.send_dropped(socket).await {
+                    if let Err(end) = self.send_dropped(socket, &named).await {
                         return end;
                     }
                 }
                 Ok(None) => {}
                 Err(end) => return end,
             }
+            let mut rows = Vec::new();
             while let Some((_, batch)) = held.pop_front_if(|(due, _)| *due <= Instant::now()) {
-                let rows;
-                (tail, rows) = match self.state.engine.filter_batch(tail, batch).await {
+                let passed;
+                (tail, passed) = match self.state.engine.filter_batch(tail, batch).await {
                     Ok(filtered) => filtered,
                     Err(why) => return End::Closed(why.to_string()),
                 };
-                if let Err(end) = self.send(socket, &rows).await {
-                    return end;
-                }
+                rows.extend(passed);
+            }
+            // What was held back is put in order.
+            rows.sort_by_key(|row| row.ts);
+            if let Err(end) = self.send(socket, &rows).await {
+                return end;
             }
         }
     }
@@ -188,13 +198,19 @@ impl Session {
     async fn next(
         &self,
         socket: &mut WebSocket,
-        live: &mut LiveSubscription,
+        live: Option<&mut LiveSubscription>,
         ping: &mut tokio::time::Interval,
         due: Option<Instant>,
     ) -> Result<Option<LiveEvent>, End> {
         let until = due.unwrap_or_else(|| Instant::now() + PING_EVERY);
+        let event = async {
+            match live {
+                Some(live) => live.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            event = live.recv() => event.map(Some).ok_or(End::Gone),
+            event = event => event.map(Some).ok_or(End::Gone),
             () = tokio::time::sleep_until(until) => Ok(None),
             _ = ping.tick() => {
                 send_message(socket, Message::Ping(Vec::new().into())).await?;
@@ -226,23 +242,22 @@ impl Session {
         Ok(())
     }
 
-    /// Tells the client that entries were left out because it was too slow.
-    async fn send_dropped(&self, socket: &mut WebSocket) -> Result<(), End> {
-        let mut out = format!(
-            "{{\"streams\":[],\"dropped_entries\":[{{\"timestamp\":\"{}\",\"labels\":",
-            now_ns()
-        );
-        let mut labels = Vec::new();
-        encode::pairs(
-            &mut labels,
-            self.dropped
-                .iter()
-                .map(|(name, value)| (name.as_str(), value.as_str())),
-        );
-        out.push_str(&String::from_utf8_lossy(&labels));
-        out.push_str("}]}");
-        send_text(socket, out.into_bytes()).await
+    /// Tells the client which entries were left out because it was too slow.
+    async fn send_dropped(&self, socket: &mut WebSocket, named: &[(i64, Labels)]) -> Result<(), End> {
+        let mut out = b"{\"streams\":[],\"dropped_entries\":".to_vec();
+        encode::list(&mut out, named, |out, (ts, labels)| {
+            out.extend_from_slice(format!("{{\"timestamp\":\"{ts}\",\"labels\":").as_bytes());
+            encode::pairs(out, labels.iter());
+            out.push(b'}');
+        });
+        out.push(b'}');
+        send_text(socket, out).await
     }
+}
+
+/// The beginning of a reason that a close frame has room for.
+fn cut(reason: &str) -> &str {
+    &reason[..reason.floor_char_boundary(MAX_CLOSE_REASON)]
 }
 
 async fn send_text(socket: &mut WebSocket, text: Vec<u8>) -> Result<(), End> {

@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used)]
 
 use super::query::{QueryState, routes};
+use crate::ingest::ids::Process;
 use crate::live::LiveHub;
 use crate::query::QueryLimits;
 use crate::query::tests::{START, batches, engine, model};
+use crate::replicas::Replicas;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use http::{Request, StatusCode};
@@ -14,10 +16,14 @@ use std::sync::Arc;
 use tower::ServiceExt;
 
 async fn router() -> Router {
-    let engine = engine(&batches(3, 50, 21), 1, 64, QueryLimits::default()).await;
+    let engine = Arc::new(engine(&batches(3, 50, 21), 1, 64, QueryLimits::default()).await);
+    let live = Arc::new(LiveHub::default());
+    let process = Process::of(ulid::Ulid::generate());
     routes(QueryState {
-        engine: Arc::new(engine),
-        live: Arc::new(LiveHub::default()),
+        replicas: Arc::new(Replicas::new(process, Arc::clone(&engine), Arc::clone(&live))),
+        engine,
+        live,
+        max_tails: 1,
         tenants_required: false,
     })
 }

@@ -5,6 +5,7 @@
 mod batch;
 pub mod decode;
 mod error;
+pub mod ids;
 pub mod level;
 mod memory;
 pub mod names;
@@ -19,7 +20,6 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use ulid::Ulid;
 
 pub use error::PushError;
 pub use memory::Reservation;
@@ -31,6 +31,7 @@ use crate::live::LiveHub;
 use crate::metrics as metric_names;
 use crate::storage::Storage;
 use crate::tenants::TenantId;
+use ids::{Process, SegmentIds};
 use memory::Budget;
 use writer::TenantWriter;
 
@@ -62,19 +63,9 @@ struct Shared {
     /// Decoding and encoding at once: as many as there are cores.
     cpu: Arc<Semaphore>,
     tasks: TaskTracker,
-    ids: Mutex<ulid::Generator>,
+    ids: SegmentIds,
     stopping: CancellationToken,
     writers: Mutex<HashMap<TenantId, Arc<TenantWriter>>>,
-}
-
-impl Shared {
-    /// An id greater than all this process gave before.
-    fn next_id(&self) -> Ulid {
-        self.ids
-            .lock()
-            .generate()
-            .unwrap_or_else(|overflow| overflow.commit_overflow_increment())
-    }
 }
 
 impl Ingester {
@@ -93,10 +84,16 @@ impl Ingester {
             budget: Budget::new(config.ingest_memory_bytes.0),
             cpu: Arc::new(Semaphore::new(cores)),
             tasks: TaskTracker::new(),
-            ids: Mutex::new(ulid::Generator::new()),
+            ids: SegmentIds::new(),
             stopping: CancellationToken::new(),
             writers: Mutex::default(),
         }))
+    }
+
+    /// What marks the segments this replica writes.
+    #[must_use]
+    pub fn process(&self) -> Process {
+        self.0.ids.process()
     }
 
     /// An empty share of the memory for unacknowledged pushes, to be grown while a request is read and decoded.

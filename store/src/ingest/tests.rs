@@ -338,7 +338,7 @@ async fn stopping_stores_what_is_open_and_refuses_the_rest() {
 async fn tails_see_entries_once_they_are_acknowledged() {
     let service = service(Arc::new(InMemory::new()), |_| {});
     let tenant = TenantId::default();
-    let mut tail = service.live.subscribe(&tenant);
+    let mut tail = service.live.subscribe(&tenant, 1, Box::new(|_| true)).unwrap();
     service
         .ingester
         .push(&tenant, push("x", &[(1, "a")]))

@@ -177,7 +177,7 @@ impl TenantWriter {
             // Held until the entries are: they slice the requests' buffers.
             let (streams, reservations): (Vec<_>, Vec<_>) = pushes.into_iter().unzip();
             let sorted = batch::sort(streams.into_iter().flatten());
-            let segments = batch::encode(&sorted.streams, || shared.next_id());
+            let segments = batch::encode(&sorted.streams, || shared.ids.next());
             (sorted, segments, reservations)
         });
         let (sorted, segments, _reservations) = encode

@@ -25,7 +25,7 @@ pub use logs::LogRequest;
 pub use metrics::{MetricAnswer, MetricRequest};
 pub use patterns::{PatternAnswer, PatternRequest, PatternSeries};
 pub use result::{LogAnswer, LogRow, Pairs, QueryStats};
-pub use tail::Tail;
+pub use tail::{StreamSelector, Tail};
 
 use crate::catalog::Catalog;
 use crate::config::{ByteSize, Config};
@@ -129,6 +129,11 @@ impl Engine {
     /// The bounds it works under.
     pub fn limits(&self) -> &QueryLimits {
         &self.limits
+    }
+
+    /// What it knows the segments from.
+    pub fn catalog(&self) -> &Arc<Catalog> {
+        &self.catalog
     }
 
     /// Blocks of one query that may be on their way.

@@ -153,7 +153,7 @@ impl Engine {
         })
     }
 
-    fn parts_of(
+    pub(super) fn parts_of(
         &self,
         segments: Vec<Arc<Segment>>,
         matchers: &[&Matcher],

@@ -2,28 +2,81 @@
 //!
 //! Knows neither sockets nor where the entries come from.
 
-use super::dedupe::row_hash;
+use super::block::{Body, Needs, Rows, Span};
+use super::dedupe::{entry_hash, row_hash};
 use super::result::Interner;
-use super::{Engine, LogAnswer, LogRequest, LogRow, Pairs, QueryError};
+use super::select::Plan;
+use super::{Engine, LogAnswer, LogRequest, LogRow, Pairs, QueryError, QueryStats};
+use crate::catalog::Segment;
 use crate::entry::{Entry, StreamEntries};
 use crate::tenants::TenantId;
-use rankline_logql::{EntryRef, LogExpr, Matcher, ParseError, Pipeline, Runner};
+use parking_lot::Mutex;
+use rankline_logql::{EntryRef, Labels, LogExpr, Matcher, ParseError, Pipeline, Runner};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Streams whose selection is remembered.
 const MAX_KNOWN_STREAMS: usize = 100_000;
+/// An entry that comes again within this time (a retry, at whatever replica) is left out ...
+const REMEMBERED: Duration = Duration::from_secs(30);
+/// ... unless more entries than this have come between.
+const MAX_REMEMBERED: usize = 50_000;
 /// Batches up to this many entries are filtered where they are; larger ones on the workers.
 const INLINE_ENTRIES: usize = 256;
 
-/// One tail: filters batches of new entries, and leaves out those it has seen in the history.
-pub struct Tail {
+/// Which streams a tail is about; remembers what it said about each.
+pub struct StreamSelector {
     matchers: Vec<Matcher>,
+    known: Mutex<HashMap<u64, bool>>,
+}
+
+impl StreamSelector {
+    /// Whether the tail is about the stream.
+    pub fn selects(&self, labels: &Labels) -> bool {
+        let mut known = self.known.lock();
+        if known.len() > MAX_KNOWN_STREAMS {
+            known.clear();
+        }
+        let passes = || self.matchers.iter().all(|matcher| matcher.matches_labels(labels));
+        *known.entry(labels.hash64()).or_insert_with(passes)
+    }
+}
+
+/// Entries that came a short while ago.
+struct Recent {
+    newer: HashSet<u128>,
+    older: HashSet<u128>,
+    since: Instant,
+}
+
+impl Recent {
+    fn new() -> Self {
+        Self {
+            newer: HashSet::new(),
+            older: HashSet::new(),
+            since: Instant::now(),
+        }
+    }
+
+    /// Whether the entry has not come lately; it has now.
+    fn is_new(&mut self, hash: u128) -> bool {
+        if self.newer.len() >= MAX_REMEMBERED || self.since.elapsed() > REMEMBERED {
+            self.older = std::mem::take(&mut self.newer);
+            self.since = Instant::now();
+        }
+        !self.older.contains(&hash) && self.newer.insert(hash)
+    }
+}
+
+/// One tail: filters batches of new entries, and leaves out those it has seen, in the history or just now.
+pub struct Tail {
+    selector: Arc<StreamSelector>,
     runner: Runner,
     /// Without stages Loki shows the stream's labels alone on new entries.
     bare: bool,
-    known: HashMap<u64, bool>,
     history: HashSet<u128>,
+    recent: Recent,
 }
 
 impl Tail {
@@ -32,12 +85,20 @@ impl Tail {
     pub fn new(expr: &LogExpr) -> Result<Self, ParseError> {
         let pipeline = Arc::new(Pipeline::new(&expr.stages)?);
         Ok(Self {
-            matchers: expr.matchers.clone(),
+            selector: Arc::new(StreamSelector {
+                matchers: expr.matchers.clone(),
+                known: Mutex::default(),
+            }),
             runner: pipeline.runner(),
             bare: expr.stages.is_empty(),
-            known: HashMap::new(),
             history: HashSet::new(),
+            recent: Recent::new(),
         })
+    }
+
+    /// Which streams it is about.
+    pub fn selector(&self) -> Arc<StreamSelector> {
+        Arc::clone(&self.selector)
     }
 
     /// Remembers rows that were sent as history, so that they are not sent again as new ones.
@@ -55,29 +116,20 @@ impl Tail {
     pub fn filter(&mut self, batch: &[StreamEntries]) -> Vec<LogRow> {
         let mut rows = Vec::new();
         let mut interner = Interner::default();
-        if self.known.len() > MAX_KNOWN_STREAMS {
-            self.known.clear();
-        }
         for stream in batch {
-            let matchers = &self.matchers;
-            let passes = || {
-                matchers
-                    .iter()
-                    .all(|matcher| matcher.matches_labels(&stream.labels))
-            };
-            if !*self.known.entry(stream.labels.hash64()).or_insert_with(passes) {
+            if !self.selector.selects(&stream.labels) {
                 continue;
             }
             self.runner.set_stream(&stream.labels);
             for entry in &stream.entries {
-                rows.extend(self.row(entry, &mut interner));
+                rows.extend(self.row(stream.labels.hash64(), entry, &mut interner));
             }
         }
         rows.sort_by_key(|row| row.ts);
         rows
     }
 
-    fn row(&mut self, entry: &Entry, interner: &mut Interner) -> Option<LogRow> {
+    fn row(&mut self, stream: u64, entry: &Entry, interner: &mut Interner) -> Option<LogRow> {
         let metadata: Vec<(&str, &str)> = entry
             .metadata
             .iter()
@@ -89,6 +141,7 @@ impl Tail {
             metadata: &metadata,
         };
         let processed = self.runner.process(&entry, false)?;
+        let hash = entry_hash(stream, &entry);
         let bare = self.bare;
         let row = LogRow {
             ts: processed.ts(),
@@ -102,7 +155,7 @@ impl Tail {
             parsed: interner.intern(Pairs::from_sorted(processed.parsed())),
         };
         let new = self.history.is_empty() || !self.history.contains(&row_hash(&row, bare));
-        new.then_some(row)
+        (self.recent.is_new(hash) && new).then_some(row)
     }
 }
 
@@ -136,5 +189,46 @@ impl Engine {
             Ok((tail, rows))
         };
         self.workers.run(work).await
+    }
+
+    /// All entries of a segment, streams ascending, each stream's by time.
+    ///
+    /// # Errors
+    /// See [`QueryError`].
+    pub async fn read_segment(&self, segment: Arc<Segment>) -> Result<Vec<StreamEntries>, QueryError> {
+        let parts = self.parts_of(vec![segment], &[], None, i64::MIN, i64::MAX);
+        let plan = Plan {
+            parts: parts.into_iter().map(Arc::new).collect(),
+        };
+        let mut streams = Vec::new();
+        for task in plan.blocks(i64::MIN, i64::MAX) {
+            let encoded = self
+                .fetch_all(&task, &Needs::ALL, &mut QueryStats::default())
+                .await?;
+            let work = move || {
+                let rows = task.rows(&encoded, i64::MIN, i64::MAX)?;
+                let body = task.body(&encoded, &Needs::ALL)?;
+                let span = |span: &Span| StreamEntries {
+                    labels: task.part.labels(span.stream),
+                    entries: span.rows.clone().map(|row| entry(&rows, &body, row)).collect(),
+                };
+                Ok(rows.spans.iter().map(span).collect::<Vec<_>>())
+            };
+            streams.extend(self.workers.run(work).await?);
+        }
+        Ok(streams)
+    }
+}
+
+fn entry(rows: &Rows, body: &Body, row: u32) -> Entry {
+    let mut metadata = Vec::new();
+    body.metadata(row, &mut metadata);
+    Entry {
+        ts: rows.ts[row as usize],
+        line: body.line(row).into(),
+        metadata: metadata
+            .into_iter()
+            .map(|(name, value)| (name.into(), value.into()))
+            .collect(),
     }
 }

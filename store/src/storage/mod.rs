@@ -301,6 +301,16 @@ impl Storage {
         counted("list", folder, self.0.store.list(Some(folder)).try_collect()).await
     }
 
+    /// The objects below a folder whose paths come after `after`, in no particular order: on a bucket the request
+    /// starts there.
+    ///
+    /// # Errors
+    /// What the store answered.
+    pub async fn list_after(&self, folder: &Path, after: &Path) -> Result<Vec<ObjectMeta>, StorageError> {
+        let listing = self.0.store.list_with_offset(Some(folder), after);
+        counted("list", folder, listing.try_collect()).await
+    }
+
     /// The folders right below a folder.
     ///
     /// # Errors
