@@ -58,6 +58,10 @@ pub const QUERY_LINE_BYTES: &str = "rankline_query_line_bytes_total";
 pub const QUERY_COLUMN_BYTES: &str = "rankline_query_column_bytes_total";
 /// Blocks that queries read or left out, by `outcome` (read, skipped).
 pub const QUERY_BLOCKS: &str = "rankline_query_blocks_total";
+/// Objects below `deletes/` that are no delete request, by `reason` (object).
+pub const DELETES_UNUSABLE: &str = "rankline_deletes_unusable_objects_total";
+/// Entries removed from the store because a delete request names them.
+pub const DELETES_REMOVED_ENTRIES: &str = "rankline_deletes_removed_entries_total";
 /// Live tails that are open.
 pub const TAIL_SESSIONS: &str = "rankline_tail_sessions";
 /// Looks for entries of other replicas that failed, by `reason` (list, read): their entries reach tails late.

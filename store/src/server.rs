@@ -166,7 +166,9 @@ fn late(deadline: Duration) -> String {
 fn spawn_background(state: &AppState, tasks: &TaskTracker, stop: &CancellationToken) {
     if state.config.compaction {
         let (storage, catalog) = (state.storage.clone(), Arc::clone(&state.catalog));
-        let compactor = Compactor::new(storage, catalog, CompactionOptions::default(), stop.clone());
+        let deletes = Arc::clone(state.queries.deletes());
+        let compactor = Compactor::new(storage, catalog, CompactionOptions::default(), stop.clone())
+            .with_deletes(deletes, state.config.delete_cancel_period);
         tasks.spawn(async move { compactor.run().await });
     }
 }

@@ -21,4 +21,4 @@ pub use labels::Labels;
 pub use matcher::{MatchOp, Matcher};
 pub use pipeline::{EntryRef, LineFilter, MetadataNeeds, Pipeline, Processed, Runner, logfmt_pairs};
 pub use syntax::ast::{self, Expr, LogExpr, MetricExpr, Stage};
-pub use syntax::{format_query, parse, parse_labels, parse_selector};
+pub use syntax::{format_query, parse, parse_labels, parse_selector, parse_unchecked};

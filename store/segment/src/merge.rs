@@ -18,10 +18,14 @@ use crate::{
 /// Reads a byte range of one segment object.
 type Fetch<'a, E> = Box<dyn FnMut(Range<u64>) -> Result<Vec<u8>, E> + 'a>;
 
+/// Whether to keep a row: the number of its stream in the footer, its time, line and structured metadata.
+type Keep<'a> = Box<dyn FnMut(u32, i64, &str, &[(&str, &str)]) -> bool + 'a>;
+
 /// One segment as an input of [`merge`]: its rows in order, fetched block by block.
 pub struct Cursor<'a, E> {
     footer: Arc<SegmentFooter>,
     fetch: Fetch<'a, E>,
+    keep: Option<Keep<'a>>,
     next_block: usize,
     block: Option<Rows>,
 }
@@ -54,9 +58,18 @@ impl<'a, E> Cursor<'a, E> {
         Cursor {
             footer,
             fetch: Box::new(fetch),
+            keep: None,
             next_block: 0,
             block: None,
         }
+    }
+
+    /// Leaves out the rows that `keep` refuses. It gets the number of the row's stream in the footer, the row's
+    /// timestamp, line and structured metadata.
+    #[must_use]
+    pub fn keeping(mut self, keep: impl FnMut(u32, i64, &str, &[(&str, &str)]) -> bool + 'a) -> Self {
+        self.keep = Some(Box::new(keep));
+        self
     }
 
     /// The timestamp of the next row if it is one of `stream`; reads the next block when needed. Streams must be
@@ -148,6 +161,8 @@ pub struct MergeStats {
     pub rows: u64,
     /// Exact duplicates left out.
     pub duplicates: u64,
+    /// Rows that a cursor's own condition left out.
+    pub removed: u64,
 }
 
 /// Why a merge stopped.
@@ -212,6 +227,7 @@ pub fn merge<E>(
         if heads.peek().is_none_or(|Reverse((next, ..))| *next != labels) {
             let pairs: Vec<(&str, &str)> = labels.iter().map(|(name, value)| (&**name, &**value)).collect();
             merge.writer.begin_stream(&pairs).map_err(MergeError::Write)?;
+            // A stream that keeps no row leaves no trace in the output.
             merge.stream(&parts)?;
             parts.clear();
         }
@@ -244,7 +260,7 @@ impl<E, F: FnMut(&mut SegmentWriter) -> Result<(), E>> Merge<'_, '_, E, F> {
             let (input, stream) = parts[part];
             // Rows of one input mostly follow each other: stay with it while it is ahead of the others.
             loop {
-                self.row(input, ts)?;
+                self.row(input, stream, ts)?;
                 read[part] += 1;
                 let Some(next) = self.next_ts(input, stream)? else {
                     break;
@@ -287,8 +303,9 @@ impl<E, F: FnMut(&mut SegmentWriter) -> Result<(), E>> Merge<'_, '_, E, F> {
     }
 
     /// Writes the row that `next_ts` found, unless it was written before.
-    fn row(&mut self, input: usize, ts: i64) -> Result<(), MergeError<E>> {
-        let Some(rows) = &mut self.inputs[input].block else {
+    fn row(&mut self, input: usize, stream: u32, ts: i64) -> Result<(), MergeError<E>> {
+        let Cursor { block, keep, .. } = &mut self.inputs[input];
+        let Some(rows) = block else {
             return Ok(());
         };
         let line = rows.lines.get(rows.row);
@@ -299,7 +316,12 @@ impl<E, F: FnMut(&mut SegmentWriter) -> Result<(), E>> Merge<'_, '_, E, F> {
                 .iter()
                 .filter_map(|(name, column)| Some((&**name, column.get(row)?))),
         );
-        if self.seen.insert(ts, line, &metadata) {
+        if keep
+            .as_mut()
+            .is_some_and(|keep| !keep(stream, ts, line, &metadata))
+        {
+            self.stats.removed += 1;
+        } else if self.seen.insert(ts, line, &metadata) {
             self.writer.push(ts, line, &metadata).map_err(MergeError::Write)?;
             self.stats.rows += 1;
         } else {

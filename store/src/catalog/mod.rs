@@ -131,6 +131,12 @@ impl Catalog {
         }
     }
 
+    /// How old a listing may be.
+    #[must_use]
+    pub fn refresh_interval(&self) -> Duration {
+        self.options.refresh
+    }
+
     /// Live segments (replaced ones left out) of the days that touch `[start, end)` and whose own time range does,
     /// footers loaded, by id ascending. The listing is at most [`CatalogOptions::refresh`] old.
     ///

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rankline_logql::{EntryRef, Labels};
 use rankline_segment::{
     Cursor, Finished, MergeError, MergeStats, SegmentError, SegmentWriter, WriterOptions,
 };
@@ -11,6 +12,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::Segment;
+use crate::deletes::{Deletion, Sieve};
 use crate::storage::{Storage, StorageError};
 
 /// How much the kernel prefers other threads: merging takes what requests leave.
@@ -22,6 +24,8 @@ pub(super) struct Merge {
     pub(super) options: WriterOptions,
     /// Pause after each block, as a share of the time the block took.
     pub(super) pause: f32,
+    /// Delete requests whose entries are left out.
+    pub(super) without: Vec<Arc<Deletion>>,
 }
 
 /// Why a merge gave nothing. Its inputs are untouched.
@@ -75,13 +79,17 @@ impl Merge {
     ) -> Result<(MergeStats, Finished), MergeFailure> {
         let cursor = |segment: &Arc<Segment>| {
             let path = segment.path.clone();
-            Cursor::new(Arc::clone(&segment.footer), move |range| {
+            let cursor = Cursor::new(Arc::clone(&segment.footer), move |range| {
                 if stop.is_cancelled() {
                     return Err(Interrupt::Stopped);
                 }
                 let read = handle.block_on(storage.read_once(&path, range));
                 read.map(Vec::from).map_err(Interrupt::Storage)
-            })
+            });
+            match self.without.is_empty() {
+                true => cursor,
+                false => cursor.keeping(keeping(Arc::clone(segment), &self.without)),
+            }
         };
         let mut writer = SegmentWriter::new(self.options);
         let mut since = Instant::now();
@@ -110,6 +118,28 @@ impl Merge {
             | MergeError::Output(Interrupt::Stopped) => MergeFailure::Stopped,
         })?;
         Ok((stats, writer.finish().map_err(MergeFailure::Write)?))
+    }
+}
+
+/// Refuses the rows of a segment that any of the requests names.
+fn keeping(
+    segment: Arc<Segment>,
+    without: &[Arc<Deletion>],
+) -> impl FnMut(u32, i64, &str, &[(&str, &str)]) -> bool + use<> {
+    let without = without.to_vec();
+    let mut current: Option<(u32, Vec<Sieve>)> = None;
+    move |stream, ts, line, metadata| {
+        if current.as_ref().is_none_or(|(of, _)| *of != stream) {
+            let labels = segment.streams.get(stream as usize).map(|stream| &stream.labels);
+            let sieves = |labels: &Labels| {
+                let naming = without.iter().filter(|deletion| deletion.selects(labels));
+                naming.map(|deletion| deletion.sieve(labels)).collect()
+            };
+            current = Some((stream, labels.map(sieves).unwrap_or_default()));
+        }
+        let entry = EntryRef { ts, line, metadata };
+        let sieves = current.as_mut().map(|(_, sieves)| sieves);
+        !sieves.is_some_and(|sieves| sieves.iter_mut().any(|sieve| sieve.takes(&entry)))
     }
 }
 

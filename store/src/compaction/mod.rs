@@ -14,6 +14,7 @@
 mod lease;
 mod merge;
 mod plan;
+mod purge;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use ulid::Ulid;
 
 use crate::catalog::{Catalog, CatalogError, Day, MAX_LEVEL, Segment, SegmentKey, day_folder, level_folder};
+use crate::deletes::Deletes;
 use crate::metrics as names;
 use crate::storage::{Storage, StorageError};
 use crate::tenants::TenantId;
@@ -33,6 +35,7 @@ use lease::Leases;
 use merge::{Merge, MergeFailure};
 pub use plan::LevelOptions;
 use plan::{Group, Object, Urgency};
+use purge::Purges;
 
 /// Footers read at once.
 const FOOTER_READS_AT_ONCE: usize = 8;
@@ -130,6 +133,10 @@ pub struct CompactionSummary {
     pub bytes_written: u64,
     /// Exact duplicates dropped.
     pub duplicates: u64,
+    /// Entries removed because a delete request names them.
+    pub removed: u64,
+    /// Delete requests of which nothing is left.
+    pub purged: u64,
     /// Segments that can't be read.
     pub unreadable: u64,
     /// Days that could not be finished; the reason is in the log.
@@ -148,6 +155,8 @@ pub struct Compactor {
     unreadable: Mutex<HashSet<Ulid>>,
     /// Days that are over and had nothing to do, and when to look again.
     resting: Mutex<HashMap<(TenantId, Day), Instant>>,
+    /// Delete requests to carry out.
+    deletes: Option<Purges>,
     /// One round at a time.
     turn: tokio::sync::Mutex<()>,
 }
@@ -178,8 +187,16 @@ impl Compactor {
             leases: Leases::default(),
             unreadable: Mutex::default(),
             resting: Mutex::default(),
+            deletes: None,
             turn: tokio::sync::Mutex::default(),
         }
+    }
+
+    /// Also removes the entries of delete requests, each when it is older than `cancel_period`.
+    #[must_use]
+    pub fn with_deletes(mut self, deletes: Arc<Deletes>, cancel_period: Duration) -> Self {
+        self.deletes = Some(Purges::new(deletes, cancel_period));
+        self
     }
 
     /// Compacts what is due, again and again, until `stop`.
@@ -242,6 +259,11 @@ impl Compactor {
                     Err(CompactionError::Stopped) => return Err(CompactionError::Stopped),
                     Err(error) => report(&error, &tenant, Some(day), &mut summary),
                 }
+            }
+            match self.purge(&tenant, urgency, &mut summary).await {
+                Ok(()) => {}
+                Err(CompactionError::Stopped) => return Err(CompactionError::Stopped),
+                Err(error) => report(&error, &tenant, None, &mut summary),
             }
         }
         Ok(summary)
@@ -415,18 +437,10 @@ impl Compactor {
         }
         let started = Instant::now();
         let merge = Merge {
-            options: WriterOptions {
-                level: group.level,
-                zstd_level: self.zstd_level(group.level),
-                replaces: replaced_ids(&inputs, segments),
-                ..WriterOptions::default()
-            },
+            options: self.writer_options(group.level, &inputs, segments),
             inputs: inputs.clone(),
-            pause: if urgency == Urgency::Due {
-                self.options.pause
-            } else {
-                0.0
-            },
+            pause: self.pause(urgency),
+            without: Vec::new(),
         };
         let failed = |reason: String| CompactionError::Merge {
             tenant: tenant.clone(),
@@ -459,6 +473,22 @@ impl Compactor {
         record_merge(&group, &output, stats.duplicates, started.elapsed());
         segments.replace(&group, output);
         Ok(())
+    }
+
+    fn writer_options(&self, level: u8, inputs: &[Arc<Segment>], segments: &DaySegments) -> WriterOptions {
+        WriterOptions {
+            level,
+            zstd_level: self.zstd_level(level),
+            replaces: replaced_ids(inputs, segments),
+            ..WriterOptions::default()
+        }
+    }
+
+    fn pause(&self, urgency: Urgency) -> f32 {
+        match urgency {
+            Urgency::Due => self.options.pause,
+            Urgency::All => 0.0,
+        }
     }
 
     fn zstd_level(&self, level: u8) -> i32 {

@@ -578,3 +578,5 @@ async fn random_flushes_merges_faults_and_restarts() {
         assert!(bucket.levels().await.len() <= 3, "seed {seed}");
     }
 }
+
+mod purge;

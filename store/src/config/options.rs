@@ -132,6 +132,9 @@ options! {
     /// Merge small segments into large ones in the background. Off, queries over long times get slower and slower;
     /// switch it off only on replicas beside others that have it on.
     compaction: bool = true;
+    /// How long a delete request may be cancelled. Queries leave its entries out at once, and only after this time they
+    /// are removed from the store: a shorter one frees space (and forgets) sooner, a longer one forgives mistakes.
+    delete_cancel_period: Duration = Duration::from_secs(24 * 3600);
     /// How long a shutdown may take to flush and to answer what is in flight before the process ends with an error.
     shutdown_deadline: Duration = Duration::from_secs(30);
     /// What to log: error, warn, info, debug, trace, or directives such as `rankline=debug,warn`.

@@ -1,17 +1,19 @@
 //! The HTTP API: routes, and the state they share.
 
+pub mod delete;
 pub mod detected;
 pub mod encode;
 pub mod error;
 pub mod index;
 pub mod labels;
+mod limits;
 pub mod params;
 pub mod patterns;
 pub mod push;
 pub mod query;
+mod rules;
 pub mod status;
 pub mod tail;
-pub mod unbuilt;
 
 use std::sync::Arc;
 
@@ -70,10 +72,16 @@ fn entry_routes(state: AppState) -> Router {
         max_tails: state.config.max_tails,
         tenants_required: state.config.tenants_required,
     };
+    let deleting = delete::DeleteState {
+        deletes: Arc::clone(state.queries.deletes()),
+        cancel_period: state.config.delete_cancel_period,
+        tenants_required: state.config.tenants_required,
+    };
     Router::new()
         .merge(push::routes())
         .with_state(state)
         .merge(query::routes(reading))
+        .merge(delete::routes(deleting))
 }
 
 fn below(prefix: &str, routes: Router) -> Router {

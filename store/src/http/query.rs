@@ -3,7 +3,7 @@
 use super::encode::{self, EncodingFlags, json_response};
 use super::error::ApiError;
 use super::params::{ParamError, Params, check_order, check_resolution};
-use super::{detected, index, labels, patterns, tail, unbuilt};
+use super::{detected, index, labels, limits, patterns, rules, tail};
 use crate::clock::now_ns;
 use crate::live::LiveHub;
 use crate::query::{Direction, Engine, LogAnswer, LogRequest, MetricRequest};
@@ -71,8 +71,7 @@ pub fn routes(state: QueryState) -> Router {
         .route("/detected_fields", read(detected::fields))
         .route("/detected_field/{name}/values", read(detected::values))
         .route("/patterns", read(patterns::patterns))
-        .route("/tail", get(tail::tail))
-        .merge(unbuilt::v1());
+        .route("/tail", get(tail::tail));
     let legacy = Router::new()
         .route("/query", read(legacy_query))
         .route("/label", read(labels::legacy_names))
@@ -82,7 +81,10 @@ pub fn routes(state: QueryState) -> Router {
     Router::new()
         .nest("/loki/api/v1", v1)
         .nest("/api/prom", legacy)
-        .merge(unbuilt::rules())
+        .merge(limits::routes())
+        .merge(rules::configuration("/loki/api/v1"))
+        .merge(rules::configuration("/api/prom"))
+        .merge(rules::prometheus())
         .with_state(state)
 }
 

@@ -13,7 +13,7 @@ pub const DETECTED_LEVEL: &str = "detected_level";
 
 /// Names of labels, metadata fields, JSON keys and logfmt keys that hold a level, best first (Loki's default
 /// `log_level_fields`).
-const FIELDS: [&str; 14] = [
+pub const FIELDS: [&str; 14] = [
     "level",
     "LEVEL",
     "Level",

@@ -7,7 +7,7 @@ use rankline_logql::Labels;
 pub const SERVICE_NAME: &str = "service_name";
 
 /// Labels whose value names the service, the first present one wins (Loki's default `discover_service_name`).
-const SERVICE_LABELS: [&str; 13] = [
+pub const SERVICE_LABELS: [&str; 13] = [
     "service",
     "app",
     "application",

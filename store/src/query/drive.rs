@@ -4,7 +4,7 @@
 use super::block::{Body, Encoded, Needs, Rows};
 use super::select::BlockTask;
 use super::workers::Cancel;
-use super::{Engine, QueryError, QueryStats};
+use super::{Engine, QueryError, QueryStats, deleted};
 use crate::metrics as names;
 use futures::{StreamExt, TryStreamExt};
 use parking_lot::Mutex;
@@ -54,18 +54,26 @@ impl<S: Scan> Driver<S> {
     fn rows(&self, task: &BlockTask, head: &Encoded) -> Result<Option<Rows>, QueryError> {
         self.cancel.check()?;
         let (start, end) = self.scan.range();
-        let rows = task.rows(head, start, end)?;
+        let mut rows = task.rows(head, start, end)?;
+        deleted::cut(task, &mut rows);
         Ok(Some(rows).filter(|rows| !rows.spans.is_empty()))
     }
 
-    fn body(&self, task: &BlockTask, rows: &Rows, body: &Encoded, needs: &Needs) -> Result<(), QueryError> {
+    fn body(
+        &self,
+        task: &BlockTask,
+        mut rows: Rows,
+        body: &Encoded,
+        needs: &Needs,
+    ) -> Result<(), QueryError> {
         let body = task.body(body, needs)?;
+        deleted::sift(task, &mut rows, &body);
         let mut stats = QueryStats {
             lines: rows.count(),
             ..QueryStats::default()
         };
         stats.line_bytes = rows.spans.iter().map(|span| body.line_bytes(&span.rows)).sum();
-        self.scan.scan(task, rows, &body, &mut stats)?;
+        self.scan.scan(task, &rows, &body, &mut stats)?;
         self.stats.lock().add(&stats);
         Ok(())
     }
@@ -104,7 +112,10 @@ impl Engine {
             driver.stats.lock().add(&stats);
             return Ok(());
         }
-        let needs = driver.scan.needs(&task);
+        let needs = match deleted::needs_content(&task) {
+            true => Needs::ALL,
+            false => driver.scan.needs(&task),
+        };
         let _memory = self.memory.take(task.memory(&needs)).await;
         if driver.scan.probes() {
             let head = self.fetch_head(&task, &mut stats).await?;
@@ -116,7 +127,7 @@ impl Engine {
                     stats.blocks += 1;
                     let own = driver.clone();
                     self.workers
-                        .run(move || own.body(&task, &rows, &body, &needs))
+                        .run(move || own.body(&task, rows, &body, &needs))
                         .await?;
                 }
             }
@@ -126,7 +137,7 @@ impl Engine {
             let own = driver.clone();
             let scanned = move || match own.rows(&task, &all)? {
                 None => Ok(()),
-                Some(rows) => own.body(&task, &rows, &all, &needs),
+                Some(rows) => own.body(&task, rows, &all, &needs),
             };
             self.workers.run(scanned).await?;
         }

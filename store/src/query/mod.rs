@@ -5,6 +5,7 @@
 mod block;
 mod budget;
 mod dedupe;
+mod deleted;
 mod drive;
 mod error;
 mod fields;
@@ -29,6 +30,7 @@ pub use tail::{StreamSelector, Tail};
 
 use crate::catalog::Catalog;
 use crate::config::{ByteSize, Config};
+use crate::deletes::Deletes;
 use crate::metrics as names;
 use crate::storage::Storage;
 use crate::tenants::TenantId;
@@ -97,6 +99,7 @@ impl Default for QueryLimits {
 pub struct Engine {
     catalog: Arc<Catalog>,
     storage: Storage,
+    deletes: Arc<Deletes>,
     limits: QueryLimits,
     workers: workers::Workers,
     memory: budget::BlockMemory,
@@ -112,7 +115,9 @@ impl Engine {
         let weight = |(_, text): &(ulid::Ulid, Arc<str>), streams: &select::Selection| {
             u32::try_from(128 + text.len() + streams.len() * 4).unwrap_or(u32::MAX)
         };
+        let refresh = catalog.refresh_interval();
         Ok(Self {
+            deletes: Arc::new(Deletes::new(storage.clone(), refresh)),
             catalog,
             storage,
             memory: budget::BlockMemory::new(limits.block_memory),
@@ -124,6 +129,11 @@ impl Engine {
             label_indexes: index::label_index_cache(16 << 20),
             limits,
         })
+    }
+
+    /// The delete requests whose entries it leaves out.
+    pub fn deletes(&self) -> &Arc<Deletes> {
+        &self.deletes
     }
 
     /// The bounds it works under.

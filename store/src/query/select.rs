@@ -2,8 +2,10 @@
 //!
 //! Works on footers alone; reads no block.
 
-use super::{Engine, QueryError};
+use super::{Engine, QueryError, deleted};
 use crate::catalog::Segment;
+use crate::clock::now_ns;
+use crate::deletes::Deletion;
 use crate::tenants::TenantId;
 use rankline_logql::{Labels, Matcher};
 use std::collections::HashMap;
@@ -29,6 +31,8 @@ pub(super) struct Part {
     pub(super) streams: Selection,
     /// Times (inclusive, ascending, apart) at which another segment has rows of the stream too.
     shared: HashMap<u32, Vec<(i64, i64)>>,
+    /// Delete requests that name some entries of a stream.
+    deletions: HashMap<u32, Vec<Arc<Deletion>>>,
 }
 
 impl Part {
@@ -44,6 +48,49 @@ impl Part {
     /// Times at which entries of the stream may also be in another segment.
     pub(super) fn shared_times(&self, stream: u32) -> &[(i64, i64)] {
         self.shared.get(&stream).map_or(&[], Vec::as_slice)
+    }
+
+    /// Delete requests that name some entries of the stream.
+    pub(super) fn deletions(&self, stream: u32) -> &[Arc<Deletion>] {
+        self.deletions.get(&stream).map_or(&[], Vec::as_slice)
+    }
+
+    pub(super) fn has_deletions(&self) -> bool {
+        !self.deletions.is_empty()
+    }
+
+    /// Takes in the requests that concern the segment; streams that lie in one altogether are left out.
+    fn delete(&mut self, deletions: &[Arc<Deletion>], now_ms: i64) {
+        let key = self.segment.key;
+        let of_segment = |deletion: &&Arc<Deletion>| deleted::concerns(deletion, &key, now_ms);
+        let concerned: Vec<_> = deletions.iter().filter(of_segment).collect();
+        if concerned.is_empty() {
+            return;
+        }
+        let mut left = Vec::with_capacity(self.streams.len());
+        for stream in self.streams.iter().copied() {
+            let meta = &self.segment.footer.streams[stream as usize];
+            let labels = &self.segment.streams[stream as usize].labels;
+            let named = concerned.iter().filter(|deletion| {
+                let (start, end) = deletion.range();
+                meta.min_ts < end && meta.max_ts >= start && deletion.selects(labels)
+            });
+            let named: Vec<_> = named.map(|deletion| Arc::clone(deletion)).collect();
+            let all_of_it = |deletion: &Arc<Deletion>| {
+                let (start, end) = deletion.range();
+                deletion.is_whole() && start <= meta.min_ts && meta.max_ts < end
+            };
+            if named.iter().any(all_of_it) {
+                continue;
+            }
+            if !named.is_empty() {
+                self.deletions.insert(stream, named);
+            }
+            left.push(stream);
+        }
+        if left.len() < self.streams.len() {
+            self.streams = left.into();
+        }
     }
 
     /// Whether the query looks at all streams of the segment, under their own labels.
@@ -141,12 +188,21 @@ impl Engine {
             if !own.iter().all(|matcher| matcher.matches(tenant.as_str())) {
                 continue;
             }
+            let deletions = self.deletes.all(tenant).await?;
             let mut segments = self.catalog.segments(tenant, start, end).await?;
             segments.retain(|segment| segment.key.min_ts < end && segment.key.max_ts >= start);
             // What was compacted first arrived first.
             segments.sort_by_key(|segment| (std::cmp::Reverse(segment.key.level), segment.key.id));
             let named = several.then(|| tenant.clone());
-            parts.extend(self.parts_of(segments, &of_streams, named, start, end));
+            let mut of_tenant = self.parts_of(segments, &of_streams, named, start, end);
+            if !deletions.is_empty() {
+                let now_ms = now_ns() / 1_000_000;
+                of_tenant
+                    .iter_mut()
+                    .for_each(|part| part.delete(&deletions, now_ms));
+                of_tenant.retain(|part| !part.streams.is_empty());
+            }
+            parts.extend(of_tenant);
         }
         Ok(Plan {
             parts: parts.into_iter().map(Arc::new).collect(),
@@ -182,6 +238,7 @@ impl Engine {
                     tenant: tenant.clone(),
                     streams,
                     shared: HashMap::new(),
+                    deletions: HashMap::new(),
                 });
             }
         }

@@ -15,4 +15,4 @@ mod validate;
 
 pub use labels::parse_labels;
 
-pub use parser::{format_query, parse, parse_selector};
+pub use parser::{format_query, parse, parse_selector, parse_unchecked};

@@ -46,8 +46,11 @@ pub fn format_query(query: &str) -> Result<String, ParseError> {
     Ok(super::pretty::pretty(&parse_unchecked(query)?))
 }
 
-/// Parses without asking whether the selectors could be run.
-pub(super) fn parse_unchecked(query: &str) -> Result<Expr, ParseError> {
+/// As [`parse`], but selectors may match every stream: a delete may be for all of them.
+///
+/// # Errors
+/// As [`parse`], except for what its selectors match.
+pub fn parse_unchecked(query: &str) -> Result<Expr, ParseError> {
     if query.len() >= MAX_QUERY_BYTES {
         return Err(ParseError::semantic(format!(
             "input size too long ({} > {MAX_QUERY_BYTES})",

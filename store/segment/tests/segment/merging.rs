@@ -95,7 +95,8 @@ fn duplicates_of_equal_time_need_not_be_neighbours() {
         stats,
         MergeStats {
             rows: 6,
-            duplicates: 2
+            duplicates: 2,
+            removed: 0
         }
     );
     assert_eq!(
@@ -135,7 +136,8 @@ fn metadata_is_part_of_what_is_equal() {
         stats,
         MergeStats {
             rows: 4,
-            duplicates: 0
+            duplicates: 0,
+            removed: 0
         }
     );
 }
@@ -170,4 +172,35 @@ fn failures_name_the_input() {
         error.to_string().contains("stream 0 has 1 rows, 2 are declared"),
         "{error}"
     );
+}
+
+#[test]
+fn a_cursor_leaves_out_what_it_is_told_to() {
+    let stream = |name: &str| {
+        (
+            vec![("job".into(), name.into())],
+            rows(&[(1, "x"), (2, "y"), (3, "x")])
+                .into_values()
+                .next()
+                .unwrap(),
+        )
+    };
+    let object = write(&Rows::from([stream("a"), stream("b")]), WriterOptions::default()).bytes;
+    let cursor = || cursor::<Infallible>(&object, footer(&object).unwrap());
+    let mut writer = SegmentWriter::new(WriterOptions::default());
+    let keep = |stream, ts, line: &str, _: &[(&str, &str)]| stream == 1 && (ts == 1 || line == "y");
+    let stats = merge(vec![cursor().keeping(keep)], &mut writer, |_| Ok(())).unwrap();
+    assert_eq!((stats.rows, stats.removed, stats.duplicates), (2, 4, 0));
+    let mut expected = Rows::from([stream("b")]);
+    expected.values_mut().for_each(|rows| rows.truncate(2));
+    assert_eq!(read(&writer.finish().unwrap().bytes).unwrap(), expected);
+    // What one cursor leaves out another may still have.
+    let mut writer = SegmentWriter::new(WriterOptions::default());
+    let stats = merge(
+        vec![cursor(), cursor().keeping(|_, _, _, _| false)],
+        &mut writer,
+        |_| Ok(()),
+    )
+    .unwrap();
+    assert_eq!((stats.rows, stats.removed), (6, 6));
 }

@@ -13,6 +13,7 @@ use super::drive::Scan;
 use super::index::expected;
 use super::select::BlockTask;
 use super::{Engine, QueryError, QueryStats};
+use crate::ingest::level::DETECTED_LEVEL as LEVEL_NAME;
 use crate::tenants::TenantId;
 use miner::Miner;
 use parking_lot::Mutex;
@@ -36,8 +37,6 @@ const MAX_PATTERNS: usize = 300;
 const MAX_LINES: u64 = 400_000;
 /// Bytes of lines that are mined for one answer.
 const MAX_BYTES: u64 = 96 << 20;
-/// Where ingestion writes what it took for the level of a line.
-const LEVEL_NAME: &str = "detected_level";
 /// Levels that are told apart; all others are the first.
 const LEVELS: [&str; 8] = [
     "unknown", "debug", "info", "warn", "error", "fatal", "critical", "trace",
