@@ -1,7 +1,7 @@
 # The few commands people type. Everything they need is checked first, and installed only where it is missing.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build wasm run test lint bench clean
+.PHONY: help setup build wasm run test lint bench bench-filter clean
 
 PORT ?= 3100
 
@@ -13,6 +13,7 @@ help: ## this list
 	@printf 'make build          target/release/rankline\n'
 	@printf 'make wasm           dist/rank_filter.wasm\n'
 	@printf 'make bench          measure push and query on a corpus it makes itself\n'
+	@printf 'make bench-filter   measure what a line costs in the filter, and (MEMORY=1) its memory over 50 million records\n'
 	@printf 'make setup          only check and install what the above need\n'
 	@printf 'make clean          remove what was built and the demo data\n'
 
@@ -38,6 +39,9 @@ lint:
 
 bench: build
 	@python3 scripts/bench.py
+
+bench-filter:
+	@scripts/bench-filter.sh $(if $(MEMORY),memory)
 
 clean:
 	rm -rf .rankline dist

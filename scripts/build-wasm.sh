@@ -1,21 +1,29 @@
 #!/usr/bin/env bash
 # Builds dist/rank_filter.wasm: the filter as a wasm32-wasip1 reactor for Fluent Bit.
 #
-#   scripts/build-wasm.sh [--quiet]
+#   scripts/build-wasm.sh [--quiet] [--identity]
 #
+# With --identity it builds dist/identity.wasm instead, the same way: the module that benchmarks measure the filter against.
 # Uses the toolchain's wasm32-wasip1 target where it is installed or rustup can add it. Otherwise Debian's packages do: their
 # compiler builds the standard library from source and links it with Debian's wasi-libc.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 TARGET=wasm32-wasip1
-OUT=dist/rank_filter.wasm
+PACKAGE=rankline-filter NAME=rank_filter
 DEBIAN_PACKAGES=(rustc-web cargo-web rust-web-src lld-19 wasi-libc)
 # malloc and free: Fluent Bit copies records into the module with them. Without them it has 8 KiB for that.
 # _initialize makes it a reactor (with crt1-reactor.o): otherwise each call would run constructors and destructors.
 EXPORTS=(-C link-arg=--export=malloc -C link-arg=--export=free -C link-arg=--export=_initialize)
 say() { [ -n "${QUIET:-}" ] || echo "build-wasm: $*"; }
-[ "${1:-}" = --quiet ] && QUIET=1
+for argument in "$@"; do
+    case $argument in
+        --quiet) QUIET=1 ;;
+        --identity) PACKAGE=rankline-filter-identity NAME=identity ;;
+        *) echo "build-wasm: unknown argument $argument" >&2; exit 2 ;;
+    esac
+done
+OUT=dist/$NAME.wasm
 
 have_target() {
     local sysroot
@@ -26,9 +34,9 @@ build_with_toolchain() {
     say "building with $(rustc --version)"
     local start
     start=$(rustc --print sysroot)/lib/rustlib/$TARGET/lib/self-contained/crt1-reactor.o
-    RUSTFLAGS="${EXPORTS[*]} -C link-arg=$start" cargo build --quiet --locked --package rankline-filter --lib --profile wasm \
+    RUSTFLAGS="${EXPORTS[*]} -C link-arg=$start" cargo build --quiet --locked --package "$PACKAGE" --lib --profile wasm \
         --target "$TARGET" --target-dir target/wasm
-    BUILT=target/wasm/$TARGET/wasm/rank_filter.wasm
+    BUILT=target/wasm/$TARGET/wasm/$NAME.wasm
 }
 
 install_debian_packages() {
@@ -53,9 +61,9 @@ build_with_debian() {
     mkdir -p "$work"
     local flags=("${EXPORTS[@]}" -C linker=wasm-ld-19 -C link-self-contained=no -L "$libc" -C link-arg="$libc/crt1-reactor.o")
     env -u RUSTUP_TOOLCHAIN -u CARGO PATH="/usr/bin:$PATH" RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 RUSTFLAGS="${flags[*]}" \
-        "$cargo" build --quiet --locked --package rankline-filter --lib --profile wasm --target "$TARGET" \
+        "$cargo" build --quiet --locked --package "$PACKAGE" --lib --profile wasm --target "$TARGET" \
         -Zbuild-std=std,panic_abort --target-dir "$work"
-    BUILT=$work/$TARGET/wasm/rank_filter.wasm
+    BUILT=$work/$TARGET/wasm/$NAME.wasm
 }
 
 if have_target || { command -v rustup >/dev/null && rustup target add "$TARGET" >/dev/null 2>&1 && have_target; }; then

@@ -4,6 +4,7 @@ import sys
 
 NEEDED = {"rank_filter": 0, "malloc": 0, "free": 0, "_initialize": 0, "memory": 2}  # 0: function, 2: memory
 WASI = "wasi_snapshot_preview1"
+MAX_BYTES = 300_000  # an agent loads it on every node, and reads all of it before the first line
 
 
 def number(data, at):
@@ -36,6 +37,8 @@ def main(path):
     data = open(path, "rb").read()
     if data[:4] != b"\0asm":
         sys.exit(f"check-wasm: {path} is no WebAssembly module")
+    if len(data) > MAX_BYTES:
+        sys.exit(f"check-wasm: {path} has {len(data)} bytes; at most {MAX_BYTES} are allowed")
     exports, imports = {}, []
     for kind, body in sections(data):
         count, at = number(body, 0) if kind in (2, 7) else (0, 0)
