@@ -29,12 +29,25 @@ macro_rules! call_as_fluent_bit_does {
         fn call(&mut self, tag: &[u8], sec: u32, record: &[u8]) -> Result<&[u8]> {
             let tag_at = self.copy_in(tag)?;
             let record_at = self.copy_in(record)?;
-            let arguments = (tag_at, tag.len() as i32, sec as i32, 0, record_at, record.len() as i32);
+            let arguments = (
+                tag_at,
+                tag.len() as i32,
+                sec as i32,
+                0,
+                record_at,
+                record.len() as i32,
+            );
             let at = self.function.call(&mut self.store, arguments)?;
             self.answer.clear();
             let memory = self.memory.data(&self.store);
-            let text = memory.get(at as usize..).filter(|_| at != 0).context("a null pointer came back")?;
-            let end = text.iter().position(|&b| b == 0).context("an answer without an end")?;
+            let text = memory
+                .get(at as usize..)
+                .filter(|_| at != 0)
+                .context("a null pointer came back")?;
+            let end = text
+                .iter()
+                .position(|&b| b == 0)
+                .context("an answer without an end")?;
             self.answer.extend_from_slice(&text[..end]);
             self.free.call(&mut self.store, tag_at)?;
             self.free.call(&mut self.store, record_at)?;
@@ -74,7 +87,7 @@ pub struct Wasmi {
 }
 
 impl Wasmi {
-    /// `counting`: burn fuel, which is close to one for each instruction.
+    /// `counting`: burn fuel, a weighted count of instructions.
     pub fn new(module: &[u8], counting: bool) -> Result<Self> {
         let mut config = wasmi::Config::default();
         config.consume_fuel(counting);
@@ -86,17 +99,25 @@ impl Wasmi {
         }
         let mut linker = wasmi::Linker::new(&engine);
         for import in module.imports() {
-            let Some(ty) = import.ty().func() else { bail!("{} is no function", import.name()) };
+            let Some(ty) = import.ty().func() else {
+                bail!("{} is no function", import.name())
+            };
             let function = wasmi::Func::new(&mut store, ty.clone(), |_, _, results| {
-                results.iter_mut().for_each(|result| *result = wasmi::Val::I32(BAD_DESCRIPTOR));
+                results
+                    .iter_mut()
+                    .for_each(|result| *result = wasmi::Val::I32(BAD_DESCRIPTOR));
                 Ok(())
             });
             linker.define(import.module(), import.name(), function)?;
         }
         let instance = linker.instantiate_and_start(&mut store, &module)?;
-        instance.get_typed_func::<(), ()>(&store, "_initialize")?.call(&mut store, ())?;
+        instance
+            .get_typed_func::<(), ()>(&store, "_initialize")?
+            .call(&mut store, ())?;
         Ok(Wasmi {
-            memory: instance.get_memory(&store, "memory").ok_or_else(|| anyhow!("no memory"))?,
+            memory: instance
+                .get_memory(&store, "memory")
+                .ok_or_else(|| anyhow!("no memory"))?,
             malloc: instance.get_typed_func(&store, "malloc")?,
             free: instance.get_typed_func(&store, "free")?,
             function: instance.get_typed_func(&store, FUNCTION)?,
@@ -134,17 +155,25 @@ impl Wasmtime {
         let mut store = wasmtime::Store::new(&engine, ());
         let mut linker = wasmtime::Linker::new(&engine);
         for import in module.imports() {
-            let wasmtime::ExternType::Func(ty) = import.ty() else { bail!("{} is no function", import.name()) };
+            let wasmtime::ExternType::Func(ty) = import.ty() else {
+                bail!("{} is no function", import.name())
+            };
             let function = wasmtime::Func::new(&mut store, ty, |_, _, results| {
-                results.iter_mut().for_each(|result| *result = wasmtime::Val::I32(BAD_DESCRIPTOR));
+                results
+                    .iter_mut()
+                    .for_each(|result| *result = wasmtime::Val::I32(BAD_DESCRIPTOR));
                 Ok(())
             });
             linker.define(&mut store, import.module(), import.name(), function)?;
         }
         let instance = linker.instantiate(&mut store, &module)?;
-        instance.get_typed_func::<(), ()>(&mut store, "_initialize")?.call(&mut store, ())?;
+        instance
+            .get_typed_func::<(), ()>(&mut store, "_initialize")?
+            .call(&mut store, ())?;
         Ok(Wasmtime {
-            memory: instance.get_memory(&mut store, "memory").ok_or_else(|| anyhow!("no memory"))?,
+            memory: instance
+                .get_memory(&mut store, "memory")
+                .ok_or_else(|| anyhow!("no memory"))?,
             malloc: instance.get_typed_func(&mut store, "malloc")?,
             free: instance.get_typed_func(&mut store, "free")?,
             function: instance.get_typed_func(&mut store, FUNCTION)?,

@@ -18,7 +18,9 @@ pub struct Line {
 /// Reads JSON lines `{"tag":…,"sec":…,"nsec":…,"record":{…}}`.
 pub fn read(path: &Path) -> Result<Vec<Line>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    text.lines().map(|line| parse(line).with_context(|| path.display().to_string())).collect()
+    text.lines()
+        .map(|line| parse(line).with_context(|| path.display().to_string()))
+        .collect()
 }
 
 fn parse(line: &str) -> Result<Line> {
@@ -35,7 +37,10 @@ fn parse(line: &str) -> Result<Line> {
 pub fn to_json(msgpack: &[u8], out: &mut Vec<u8>) -> Result<()> {
     out.clear();
     let mut reader = rmp_serde::Deserializer::new(msgpack);
-    Ok(serde_transcode::transcode(&mut reader, &mut serde_json::Serializer::new(out))?)
+    Ok(serde_transcode::transcode(
+        &mut reader,
+        &mut serde_json::Serializer::new(out),
+    )?)
 }
 
 /// What Fluent Bit does behind the call: JSON text to msgpack.

@@ -19,12 +19,17 @@ fn main() -> Result<()> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
         ["per-line", filter, identity, folder] => {
-            let modules = per_line::Modules { filter: module(filter)?, identity: module(identity)? };
+            let modules = per_line::Modules {
+                filter: module(filter)?,
+                identity: module(identity)?,
+            };
             per_line::start_up(&modules)?;
             per_line::run(&modules, Path::new(folder))
         }
         ["memory", filter] => memory::run(&module(filter)?, 50_000_000),
-        ["memory", filter, records] => memory::run(&module(filter)?, records.parse().context("RECORDS is a number")?),
+        ["memory", filter, records] => {
+            memory::run(&module(filter)?, records.parse().context("RECORDS is a number")?)
+        }
         _ => bail!("usage: per-line FILTER IDENTITY FOLDER, or memory FILTER [RECORDS]"),
     }
 }

@@ -27,16 +27,26 @@ struct Measured {
 
 /// Prints the table for every `*.jsonl` of the folder.
 pub fn run(modules: &Modules, folder: &Path) -> Result<()> {
-    println!("\n| kind | lines | bytes | changed | engine | identity, µs | filter, µs | ratio | call alone, µs | instructions |");
+    println!(
+        "\n| kind | lines | bytes | changed | engine | identity, µs | filter, µs | ratio | call alone, µs | fuel |"
+    );
     println!("|---|---|---|---|---|---|---|---|---|---|");
     for path in inputs(folder)? {
-        let kind = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let kind = path
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         let lines = lines::read(&path)?;
         let (burned, changed) = instructions(&modules.filter, &lines)?;
         let bytes = lines.iter().map(|line| line.json.len()).sum::<usize>() / lines.len().max(1);
         let head = format!("| {kind} | {} | {bytes} | {changed:.0}% |", lines.len());
-        row(&head, "wasmi", &burned.to_string(), &lines, modules, |module| Ok(Box::new(Wasmi::new(module, false)?)))?;
-        row("| | | | |", "wasmtime", "", &lines, modules, |module| Ok(Box::new(Wasmtime::new(module)?)))?;
+        row(&head, "wasmi", &burned.to_string(), &lines, modules, |module| {
+            Ok(Box::new(Wasmi::new(module, false)?))
+        })?;
+        row("| | | | |", "wasmtime", "", &lines, modules, |module| {
+            Ok(Box::new(Wasmtime::new(module)?))
+        })?;
     }
     Ok(())
 }
@@ -64,7 +74,10 @@ fn row(
         floor.take(round(identity.as_mut(), lines)?);
         ours.take(round(filter.as_mut(), lines)?);
     }
-    let (whole, call) = (ours.whole / floor.whole, format!("{:.2} / {:.2}", ours.call, floor.call));
+    let (whole, call) = (
+        ours.whole / floor.whole,
+        format!("{:.2} / {:.2}", ours.call, floor.call),
+    );
     println!(
         "{head} {name} | {:.2} | {:.2} | {whole:.2} | {call} | {instructions} |",
         floor.whole, ours.whole
@@ -74,7 +87,10 @@ fn row(
 
 impl Measured {
     fn worst() -> Self {
-        Measured { whole: f64::MAX, call: f64::MAX }
+        Measured {
+            whole: f64::MAX,
+            call: f64::MAX,
+        }
     }
 
     fn take(&mut self, other: Measured) {
@@ -99,10 +115,13 @@ fn round(engine: &mut dyn Engine, lines: &[Line]) -> Result<Measured> {
     for line in lines {
         engine.call(&line.tag, line.sec, &line.json)?;
     }
-    Ok(Measured { whole, call: micros(start) })
+    Ok(Measured {
+        whole,
+        call: micros(start),
+    })
 }
 
-/// Fuel of a call in wasmi, about one for each of its instructions, and the share of lines that leave changed, in percent.
+/// Fuel of a call in wasmi, a weighted count of its instructions, and the share of lines that leave changed, in percent.
 ///
 /// The same on every machine and every run: this is the figure to compare versions by.
 fn instructions(module: &[u8], lines: &[Line]) -> Result<(u64, f64)> {
@@ -115,7 +134,10 @@ fn instructions(module: &[u8], lines: &[Line]) -> Result<(u64, f64)> {
         changed += u32::from(engine.call(&line.tag, line.sec, &line.json)? != line.json);
     }
     let count = lines.len().max(1);
-    Ok(((engine.fuel()? - before) / count as u64, f64::from(changed) * 100.0 / count as f64))
+    Ok((
+        (engine.fuel()? - before) / count as u64,
+        f64::from(changed) * 100.0 / count as f64,
+    ))
 }
 
 /// Prints size and start-up time.
@@ -126,6 +148,9 @@ pub fn start_up(modules: &Modules) -> Result<()> {
         Wasmi::new(&modules.filter, false)?.call(b"tag", 0, b"{\"log\":\"the first line\"}")?;
         best = best.min(start.elapsed().as_secs_f64() * 1e3);
     }
-    println!("module: {} bytes; from bytes to the first answer in wasmi: {best:.1} ms", modules.filter.len());
+    println!(
+        "module: {} bytes; from bytes to the first answer in wasmi: {best:.1} ms",
+        modules.filter.len()
+    );
     Ok(())
 }
