@@ -6,10 +6,11 @@
 
 use std::cell::RefCell;
 
+use crate::wasi::{self, FolderFile};
 use crate::{Config, Filter, Output};
 
 /// Name of the configuration in one of the folders of `accessible_paths`.
-const CONFIG_FILE: &[u8] = b"rank_filter.toml";
+const CONFIG_FILE: &str = "rank_filter.toml";
 
 /// Largest configuration that is read, in bytes.
 const MAX_CONFIG: usize = 1 << 20;
@@ -30,6 +31,9 @@ impl Instance {
         let (config, problems) = Config::parse(&String::from_utf8_lossy(&text));
         let mut filter = Filter::new(config);
         filter.report(&problems);
+        if let Some(file) = FolderFile::open() {
+            filter.recover(Box::new(file));
+        }
         Instance {
             filter,
             answer: Vec::new(),
@@ -80,91 +84,4 @@ pub unsafe extern "C" fn rank_filter(
             }
         }
     })
-}
-
-/// The few calls of WASI that are needed, without the standard library's file system on top of them.
-mod wasi {
-    #[link(wasm_import_module = "wasi_snapshot_preview1")]
-    unsafe extern "C" {
-        fn fd_prestat_get(fd: u32, prestat: *mut [u32; 2]) -> u16;
-        #[allow(clippy::too_many_arguments)]
-        fn path_open(
-            folder: u32,
-            lookup_flags: u32,
-            path: *const u8,
-            path_len: usize,
-            open_flags: u16,
-            rights: u64,
-            rights_inheriting: u64,
-            fd_flags: u16,
-            fd: *mut u32,
-        ) -> u16;
-        fn fd_read(fd: u32, parts: *const Part, count: usize, read: *mut usize) -> u16;
-        fn fd_close(fd: u32) -> u16;
-    }
-
-    #[repr(C)]
-    struct Part {
-        start: *mut u8,
-        len: usize,
-    }
-
-    /// The first folder's descriptor; 0 to 2 are the standard streams.
-    const FIRST_FOLDER: u32 = 3;
-    const MAX_FOLDERS: u32 = 32;
-    const RIGHT_FD_READ: u64 = 1 << 1;
-
-    /// The file of that name in the first accessible folder that has one.
-    pub(super) fn read_accessible(name: &[u8], limit: usize) -> Option<Vec<u8>> {
-        for folder in FIRST_FOLDER..FIRST_FOLDER + MAX_FOLDERS {
-            let mut prestat = [0u32; 2];
-            // SAFETY: `prestat` is as large as the structure (8 bytes) and outlives the call.
-            if unsafe { fd_prestat_get(folder, &mut prestat) } != 0 {
-                return None;
-            }
-            let mut fd = 0;
-            // SAFETY: the path is passed with its length; `fd` outlives the call.
-            let opened = unsafe {
-                path_open(
-                    folder,
-                    1,
-                    name.as_ptr(),
-                    name.len(),
-                    0,
-                    RIGHT_FD_READ,
-                    0,
-                    0,
-                    &mut fd,
-                )
-            };
-            if opened == 0 {
-                let text = read_all(fd, limit);
-                // SAFETY: `fd` was opened here and is not used afterwards.
-                unsafe { fd_close(fd) };
-                return text;
-            }
-        }
-        None
-    }
-
-    fn read_all(fd: u32, limit: usize) -> Option<Vec<u8>> {
-        let mut text = Vec::new();
-        let mut buffer = [0u8; 4096];
-        while text.len() < limit {
-            let part = Part {
-                start: buffer.as_mut_ptr(),
-                len: buffer.len(),
-            };
-            let mut read = 0;
-            // SAFETY: the buffer and `read` outlive the call, and the part's length is the buffer's.
-            if unsafe { fd_read(fd, &part, 1, &mut read) } != 0 {
-                return None;
-            }
-            if read == 0 {
-                break;
-            }
-            text.extend_from_slice(&buffer[..read.min(buffer.len())]);
-        }
-        Some(text)
-    }
 }

@@ -55,6 +55,10 @@ pub struct Config {
     pub max_held_bytes: usize,
     /// Most bytes of one merged record's text; it leaves early. Default 250000: stores refuse lines over 256 KiB by default.
     pub max_record_bytes: usize,
+    /// Most bytes of one line that the container runtime cut into parts; a longer one leaves in several. Default 4 MiB.
+    pub max_line_bytes: usize,
+    /// Most bytes of the spool file, which keeps held lines through a restart; 0: no spool. Default 16 MiB.
+    pub spool_bytes: usize,
     /// Most lines of one merged record; it leaves early. Default 10000.
     pub max_record_lines: u32,
     /// Most tags that something is remembered of; the one not seen for longest is forgotten. Default 4096.
@@ -97,6 +101,8 @@ impl Default for Config {
             max_held_records: 1_024,
             max_held_bytes: 16 << 20,
             max_record_bytes: 250_000,
+            max_line_bytes: 4 << 20,
+            spool_bytes: 16 << 20,
             max_record_lines: 10_000,
             max_tags: 4_096,
         }
@@ -178,6 +184,8 @@ impl Config {
             "max_held_records" => set_number(&mut self.max_held_records, value),
             "max_held_bytes" => set_number(&mut self.max_held_bytes, value),
             "max_record_bytes" => set_number(&mut self.max_record_bytes, value),
+            "max_line_bytes" => set_number(&mut self.max_line_bytes, value),
+            "spool_bytes" => set_number(&mut self.spool_bytes, value),
             "max_record_lines" => set_number(&mut self.max_record_lines, value),
             "max_tags" => set_number(&mut self.max_tags, value),
             "merge" => set_switch(&mut self.merge, value),

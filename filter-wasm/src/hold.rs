@@ -55,6 +55,8 @@ pub(crate) struct Held {
     /// Time of the first tick after the last line, ns since the epoch.
     pub seen_by_tick: Option<u64>,
     pub fields: Fields,
+    /// Numbers of the calls that its lines came with, for the spool.
+    pub calls: Vec<u64>,
 }
 
 /// A blank line behind a held record.
@@ -64,6 +66,8 @@ pub(crate) struct Blank {
     pub escaped: Vec<u8>,
     /// Its own record, complete, for when the held one ends here.
     pub record: Vec<u8>,
+    /// Numbers of the calls that it came with.
+    pub calls: Vec<u64>,
 }
 
 impl Held {
@@ -92,6 +96,8 @@ impl Held {
 pub(crate) struct Ready {
     pub tag: u64,
     pub record: Vec<u8>,
+    /// Numbers of the calls that its lines came with.
+    pub calls: Vec<u64>,
 }
 
 /// Everything that waits.
@@ -140,16 +146,18 @@ impl Waiting {
     }
 
     /// Appends a line to a held record.
-    pub(crate) fn append(&mut self, index: usize, escaped: &[u8], newline: bool, ts: u64) {
+    pub(crate) fn append(&mut self, index: usize, escaped: &[u8], newline: bool, ts: u64, calls: &[u64]) {
         let held = &mut self.held[index];
         let before = held.bytes();
         for blank in held.tail.drain(..) {
             held.text.extend_from_slice(b"\\n");
             held.text.extend_from_slice(&blank.escaped);
+            held.calls.extend_from_slice(&blank.calls);
             held.lines += 1;
         }
         held.text.extend_from_slice(b"\\n");
         held.text.extend_from_slice(escaped);
+        held.calls.extend_from_slice(calls);
         held.newline = newline;
         held.lines += 1;
         held.last_ts = held.last_ts.max(ts);
@@ -175,8 +183,8 @@ impl Waiting {
         held
     }
 
-    pub(crate) fn queue(&mut self, tag: u64, record: Vec<u8>) {
-        self.ready.push_back(Ready { tag, record });
+    pub(crate) fn queue(&mut self, ready: Ready) {
+        self.ready.push_back(ready);
     }
 
     pub(crate) fn has_ready(&self, tag: u64) -> bool {
@@ -184,12 +192,12 @@ impl Waiting {
     }
 
     /// The oldest complete record, of one tag or of any.
-    pub(crate) fn take(&mut self, tag: Option<u64>) -> Option<Vec<u8>> {
+    pub(crate) fn take(&mut self, tag: Option<u64>) -> Option<Ready> {
         let index = self
             .ready
             .iter()
             .position(|ready| tag.is_none_or(|tag| tag == ready.tag))?;
-        self.ready.remove(index).map(|ready| ready.record)
+        self.ready.remove(index)
     }
 
     /// An empty buffer, used before where there is one.

@@ -34,11 +34,15 @@ mod prefix;
 mod rank;
 mod rules;
 mod shape;
+mod spool;
 mod tags;
 mod task_label;
 #[cfg(test)]
 mod tests;
 mod text;
+#[cfg(target_arch = "wasm32")]
+mod wasi;
 
 pub use config::{Config, ConfigProblem, TaskIsRank};
 pub use filter::{Filter, Output};
+pub use spool::{SPOOL_FILE, SpoolError, SpoolFile};

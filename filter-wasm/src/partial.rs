@@ -19,12 +19,39 @@ pub(crate) struct Partial {
     scan: Scan,
     /// The parts' text, escaped as it came.
     text: Vec<u8>,
+    /// Numbers of the calls that the parts came with, for the spool.
+    pub calls: Vec<u64>,
+    /// It began in an earlier process, so lines of before it may be read again.
+    recovered: bool,
 }
 
-/// All lines that are not complete yet.
+/// A part that is not the last, with its record.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Part<'a> {
+    pub tag: u64,
+    pub stream: Key,
+    /// Time of the record, ns since the epoch.
+    pub ts: u64,
+    pub record: &'a [u8],
+    pub scan: &'a Scan,
+    /// An earlier process took it.
+    pub recovered: bool,
+}
+
+/// How much is joined at once.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Most bytes of one line; beyond it the line leaves as far as it goes.
+    pub line_bytes: usize,
+    /// Most bytes of all lines; beyond it the oldest leave as far as they go.
+    pub all_bytes: usize,
+}
+
+/// All lines that are not complete yet, oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct Partials {
     list: Vec<Partial>,
+    bytes: usize,
 }
 
 /// Most lines that are joined at once; beyond it the oldest leaves as it is.
@@ -35,40 +62,53 @@ impl Partials {
         self.list.len()
     }
 
-    /// Takes a part that is not the last. Gives back a line that must leave as it is, for want of room.
-    pub(crate) fn add(
-        &mut self,
-        tag: u64,
-        stream: Key,
-        ts: u64,
-        record: &[u8],
-        scan: &Scan,
-        limit: usize,
-    ) -> Option<Partial> {
-        let part = &record[scan.log.clone()];
-        if let Some(at) = self.list.iter().position(|partial| partial.stream == stream) {
-            let partial = &mut self.list[at];
-            partial.text.extend_from_slice(part);
+    /// Takes a part that is not the last; `call` is the number of its call.
+    pub(crate) fn add(&mut self, part: Part<'_>, call: u64) {
+        let text = &part.record[part.scan.log.clone()];
+        let begun = |partial: &&mut Partial| partial.goes_on(part.stream, part.ts);
+        if let Some(partial) = self.list.iter_mut().find(begun) {
+            partial.text.extend_from_slice(text);
+            partial.calls.push(call);
             partial.seen_by_tick = None;
-            return (partial.text.len() > limit).then(|| self.list.remove(at));
+            self.bytes += text.len();
+            return;
         }
-        let (record, scan, text) = (record.to_vec(), scan.clone(), part.to_vec());
-        self.list.push(Partial {
-            tag,
-            stream,
-            ts,
+        let partial = Partial {
+            tag: part.tag,
+            stream: part.stream,
+            ts: part.ts,
             seen_by_tick: None,
-            record,
-            scan,
-            text,
-        });
-        (self.list.len() > MAX_PARTIALS).then(|| self.list.remove(0))
+            record: part.record.to_vec(),
+            scan: part.scan.clone(),
+            text: text.to_vec(),
+            calls: vec![call],
+            recovered: part.recovered,
+        };
+        self.bytes += partial.bytes();
+        self.list.push(partial);
+    }
+
+    /// A line that must leave as far as it goes, for want of room.
+    pub(crate) fn take_excess(&mut self, limits: Limits) -> Option<Partial> {
+        let too_long = |partial: &Partial| partial.text.len() > limits.line_bytes;
+        let at = match self.list.iter().position(too_long) {
+            Some(at) => at,
+            None if self.list.len() > MAX_PARTIALS => 0,
+            None if self.bytes > limits.all_bytes && self.list.len() > 1 => 0,
+            None => return None,
+        };
+        Some(self.remove(at))
+    }
+
+    fn remove(&mut self, at: usize) -> Partial {
+        let partial = self.list.remove(at);
+        self.bytes = self.bytes.saturating_sub(partial.bytes());
+        partial
     }
 
     /// The parts that stand before the last part of a line.
-    pub(crate) fn take(&mut self, stream: Key) -> Option<Partial> {
-        let at = self.list.iter().position(|partial| partial.stream == stream)?;
-        Some(self.list.remove(at))
+    pub(crate) fn take(&mut self, stream: Key, ts: u64) -> Option<Partial> {
+        self.take_that(|partial| partial.goes_on(stream, ts))
     }
 
     /// A line whose next part didn't come within `limit` ns of ticks; only of one tag, if given.
@@ -78,15 +118,29 @@ impl Partials {
                 && now.saturating_sub(*partial.seen_by_tick.get_or_insert(now)) >= limit
         };
         let at = self.list.iter_mut().position(due)?;
-        Some(self.list.remove(at))
+        Some(self.remove(at))
+    }
+
+    pub(crate) fn take_that(&mut self, wanted: impl FnMut(&Partial) -> bool) -> Option<Partial> {
+        let at = self.list.iter().position(wanted)?;
+        Some(self.remove(at))
     }
 
     pub(crate) fn take_any(&mut self) -> Option<Partial> {
-        (!self.list.is_empty()).then(|| self.list.remove(0))
+        (!self.list.is_empty()).then(|| self.remove(0))
     }
 }
 
 impl Partial {
+    /// Whether a part of that stream and time is of this line.
+    fn goes_on(&self, stream: Key, ts: u64) -> bool {
+        self.stream == stream && !(self.recovered && ts < self.ts)
+    }
+
+    fn bytes(&self) -> usize {
+        self.record.len() + self.text.len() + 256
+    }
+
     /// The record with all of the text, and the flag of its last part. `last`: that part, still escaped.
     pub(crate) fn complete(&self, last: &[u8], flag: &[u8]) -> Vec<u8> {
         let mut edits = vec![(self.scan.log.clone(), [&self.text, last].concat())];

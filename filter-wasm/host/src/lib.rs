@@ -5,11 +5,15 @@
 //! with the guest's `malloc`, NUL-terminated; a failed copy is passed as a null pointer; the answer is read up to its NUL; null,
 //! the empty string, a trap and anything that isn't a JSON object drop the record. It knows nothing about lines or ranks.
 
+mod folder;
 mod wasi;
+
+use std::path::Path;
 
 use thiserror::Error;
 use wasmi::{Engine, Instance, Linker, Memory, Module, Store, TypedFunc};
 
+use crate::folder::Folder;
 use crate::wasi::Wasi;
 
 /// Name of the function that Fluent Bit is configured to call.
@@ -59,9 +63,21 @@ impl Host {
     /// # Errors
     /// When the module can't be compiled or does not export what Fluent Bit needs.
     pub fn new(module: &[u8], files: Vec<(String, Vec<u8>)>) -> Result<Self, HostError> {
+        Self::start(module, Folder::Memory(files))
+    }
+
+    /// Starts a module with a folder of this machine as its accessible one, where it keeps its spool.
+    ///
+    /// # Errors
+    /// When the module can't be compiled or does not export what Fluent Bit needs.
+    pub fn with_folder(module: &[u8], folder: &Path) -> Result<Self, HostError> {
+        Self::start(module, Folder::Real(folder.to_owned()))
+    }
+
+    fn start(module: &[u8], folder: Folder) -> Result<Self, HostError> {
         let engine = Engine::default();
         let module = Module::new(&engine, module)?;
-        let mut store = Store::new(&engine, Wasi::new(files));
+        let mut store = Store::new(&engine, Wasi::new(folder));
         let mut linker = Linker::new(&engine);
         wasi::link(&mut linker)?;
         let instance = linker.instantiate_and_start(&mut store, &module)?;

@@ -1,14 +1,15 @@
-//! The part of WASI preview 1 that the filter's module imports, over files in memory.
+//! The part of WASI preview 1 that the filter's module imports, over one [`Folder`].
 //!
 //! Descriptors 0 to 2 are the standard streams (written bytes are taken and forgotten, as nobody reads them in Fluent Bit), 3 is
-//! the accessible folder, later ones are open files. Nothing of the machine is reachable.
+//! the accessible folder, later ones are open files. Nothing else of the machine is reachable.
 
 use wasmi::{Caller, Error, Extern, Linker, Memory};
+
+use crate::folder::{File, Folder, How};
 
 const SUCCESS: u32 = 0;
 const BAD_DESCRIPTOR: u32 = 8;
 const FAULT: u32 = 21;
-const NO_ENTRY: u32 = 44;
 const NOT_SUPPORTED: u32 = 58;
 
 /// Descriptor of the accessible folder.
@@ -16,24 +17,40 @@ const FOLDER: u32 = 3;
 /// Its name.
 const FOLDER_NAME: &[u8] = b"/";
 
+const OPEN_CREATE: u32 = 1;
+const OPEN_TRUNCATE: u32 = 1 << 3;
+const FLAG_APPEND: u32 = 1;
+const RIGHT_FD_WRITE: u64 = 1 << 6;
+
 /// What the guest can reach.
 #[derive(Debug)]
 pub(crate) struct Wasi {
-    files: Vec<(String, Vec<u8>)>,
-    /// Open files: index into `files` and position.
-    open: Vec<Option<(usize, usize)>>,
+    folder: Folder,
+    open: Vec<Option<File>>,
 }
 
 impl Wasi {
-    pub(crate) fn new(files: Vec<(String, Vec<u8>)>) -> Self {
+    pub(crate) fn new(folder: Folder) -> Self {
         Wasi {
-            files,
+            folder,
             open: Vec::new(),
         }
     }
 
-    fn has_folder(&self) -> bool {
-        !self.files.is_empty()
+    fn slot(&mut self, fd: u32) -> Option<&mut Option<File>> {
+        let index = fd.checked_sub(FOLDER + 1)? as usize;
+        self.open.get_mut(index)
+    }
+
+    /// Puts the file under the lowest descriptor that is free.
+    fn insert(&mut self, file: File) -> u32 {
+        let free = self.open.iter().position(Option::is_none);
+        let index = free.unwrap_or_else(|| {
+            self.open.push(None);
+            self.open.len() - 1
+        });
+        self.open[index] = Some(file);
+        u32::try_from(index).map_or(u32::MAX, |index| index.saturating_add(FOLDER + 1))
     }
 }
 
@@ -99,6 +116,8 @@ pub(crate) fn link(linker: &mut Linker<Wasi>) -> Result<(), Error> {
     linker.func_wrap(MODULE, "fd_prestat_get", fd_prestat_get)?;
     linker.func_wrap(MODULE, "fd_prestat_dir_name", fd_prestat_dir_name)?;
     linker.func_wrap(MODULE, "path_open", path_open)?;
+    linker.func_wrap(MODULE, "path_rename", path_rename)?;
+    linker.func_wrap(MODULE, "fd_filestat_set_size", fd_filestat_set_size)?;
     linker.func_wrap(
         MODULE,
         "path_filestat_get",
@@ -126,54 +145,71 @@ fn random_get(mut guest: Guest<'_>, at: u32, length: u32) -> Result<u32, Error> 
 }
 
 fn fd_write(mut guest: Guest<'_>, fd: u32, at: u32, count: u32, written_at: u32) -> Result<u32, Error> {
-    if fd > 2 {
-        return Ok(BAD_DESCRIPTOR);
+    let mut total = 0u32;
+    for (from, length) in parts(&guest, at, count)? {
+        if fd > 2 {
+            let memory = memory(&guest)?;
+            let (memory, wasi) = memory.data_and_store_mut(&mut guest);
+            let end = (from as usize).saturating_add(length as usize);
+            let Some(bytes) = memory.get(from as usize..end) else {
+                return Ok(FAULT);
+            };
+            let Some(Some(file)) = wasi.slot(fd) else {
+                return Ok(BAD_DESCRIPTOR);
+            };
+            if let Err(errno) = file.write(bytes) {
+                return Ok(errno);
+            }
+        }
+        total = total.saturating_add(length);
     }
-    let total = parts(&guest, at, count)?
-        .iter()
-        .fold(0u32, |sum, part| sum.saturating_add(part.1));
     write_u32(&mut guest, written_at, total)
 }
 
 fn fd_read(mut guest: Guest<'_>, fd: u32, at: u32, count: u32, read_at: u32) -> Result<u32, Error> {
-    let Some(Some((file, mut position))) = open_slot(&mut guest, fd).map(|slot| *slot) else {
-        return Ok(BAD_DESCRIPTOR);
-    };
-    let start = position;
+    let mut total = 0u32;
     for (to, room) in parts(&guest, at, count)? {
-        let content = &guest.data().files[file].1;
-        let end = content.len().min(position.saturating_add(room as usize));
-        let bytes = content[position..end].to_vec();
-        write(&mut guest, to, &bytes)?;
-        position = end;
+        let wasi = guest.data_mut();
+        let Wasi { folder, open } = wasi;
+        let index = fd.checked_sub(FOLDER + 1).map(|index| index as usize);
+        let Some(Some(file)) = index.and_then(|index| open.get_mut(index)) else {
+            return Ok(BAD_DESCRIPTOR);
+        };
+        let bytes = match folder.read(file, room as usize) {
+            Ok(bytes) => bytes,
+            Err(errno) => return Ok(errno),
+        };
+        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        total = total.saturating_add(length);
+        if write(&mut guest, to, &bytes)? != SUCCESS {
+            return Ok(FAULT);
+        }
+        if length < room {
+            break;
+        }
     }
-    if let Some(slot) = open_slot(&mut guest, fd) {
-        *slot = Some((file, position));
-    }
-    write_u32(
-        &mut guest,
-        read_at,
-        u32::try_from(position - start).unwrap_or(u32::MAX),
-    )
+    write_u32(&mut guest, read_at, total)
 }
 
-fn open_slot<'a>(guest: &'a mut Guest<'_>, fd: u32) -> Option<&'a mut Option<(usize, usize)>> {
-    let index = fd.checked_sub(FOLDER + 1)? as usize;
-    guest.data_mut().open.get_mut(index)
+fn fd_filestat_set_size(mut guest: Guest<'_>, fd: u32, bytes: u64) -> u32 {
+    match guest.data_mut().slot(fd) {
+        Some(Some(file)) => file.set_size(bytes).err().unwrap_or(SUCCESS),
+        _ => BAD_DESCRIPTOR,
+    }
 }
 
 fn fd_close(mut guest: Guest<'_>, fd: u32) -> u32 {
-    match open_slot(&mut guest, fd) {
-        Some(slot) => {
+    match guest.data_mut().slot(fd) {
+        Some(slot @ Some(_)) => {
             *slot = None;
             SUCCESS
         }
-        None => BAD_DESCRIPTOR,
+        _ => BAD_DESCRIPTOR,
     }
 }
 
 fn fd_prestat_get(mut guest: Guest<'_>, fd: u32, at: u32) -> Result<u32, Error> {
-    if fd != FOLDER || !guest.data().has_folder() {
+    if fd != FOLDER || !guest.data().folder.is_there() {
         return Ok(BAD_DESCRIPTOR);
     }
     write_u32(&mut guest, at, 0)?;
@@ -181,7 +217,7 @@ fn fd_prestat_get(mut guest: Guest<'_>, fd: u32, at: u32) -> Result<u32, Error> 
 }
 
 fn fd_prestat_dir_name(mut guest: Guest<'_>, fd: u32, at: u32, length: u32) -> Result<u32, Error> {
-    if fd != FOLDER || !guest.data().has_folder() || (length as usize) < FOLDER_NAME.len() {
+    if fd != FOLDER || !guest.data().folder.is_there() || (length as usize) < FOLDER_NAME.len() {
         return Ok(BAD_DESCRIPTOR);
     }
     write(&mut guest, at, FOLDER_NAME)
@@ -194,27 +230,50 @@ fn path_open(
     _lookup_flags: u32,
     path: u32,
     path_length: u32,
-    _open_flags: u32,
-    _rights: u64,
+    open_flags: u32,
+    rights: u64,
     _rights_inheriting: u64,
-    _flags: u32,
+    flags: u32,
     fd_at: u32,
 ) -> Result<u32, Error> {
-    if folder != FOLDER || !guest.data().has_folder() {
+    if folder != FOLDER || !guest.data().folder.is_there() {
         return Ok(BAD_DESCRIPTOR);
     }
-    let mut name = vec![0u8; path_length.min(4096) as usize];
-    memory(&guest)?.read(&guest, path as usize, &mut name)?;
-    let Some(file) = guest
-        .data()
-        .files
-        .iter()
-        .position(|(known, _)| known.as_bytes() == name)
-    else {
-        return Ok(NO_ENTRY);
+    let name = read_name(&guest, path, path_length)?;
+    let how = How {
+        write: rights & RIGHT_FD_WRITE != 0,
+        create: open_flags & OPEN_CREATE != 0,
+        truncate: open_flags & OPEN_TRUNCATE != 0,
+        append: flags & FLAG_APPEND != 0,
     };
-    let open = &mut guest.data_mut().open;
-    open.push(Some((file, 0)));
-    let fd = FOLDER + u32::try_from(open.len()).unwrap_or(u32::MAX - FOLDER);
-    write_u32(&mut guest, fd_at, fd)
+    match guest.data().folder.open(&name, how) {
+        Ok(file) => {
+            let fd = guest.data_mut().insert(file);
+            write_u32(&mut guest, fd_at, fd)
+        }
+        Err(errno) => Ok(errno),
+    }
+}
+
+fn path_rename(
+    guest: Guest<'_>,
+    folder: u32,
+    path: u32,
+    path_length: u32,
+    new_folder: u32,
+    new_path: u32,
+    new_path_length: u32,
+) -> Result<u32, Error> {
+    if (folder, new_folder) != (FOLDER, FOLDER) {
+        return Ok(BAD_DESCRIPTOR);
+    }
+    let from = read_name(&guest, path, path_length)?;
+    let to = read_name(&guest, new_path, new_path_length)?;
+    Ok(guest.data().folder.rename(&from, &to).err().unwrap_or(SUCCESS))
+}
+
+fn read_name(guest: &Guest<'_>, at: u32, length: u32) -> Result<String, Error> {
+    let mut name = vec![0u8; length.min(4096) as usize];
+    memory(guest)?.read(guest, at as usize, &mut name)?;
+    Ok(String::from_utf8_lossy(&name).into_owned())
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::hold::{Blank, Ready};
 use crate::json;
 use crate::text;
 
@@ -12,6 +13,7 @@ impl Filter {
     /// Completes a held record and puts it in line.
     pub(super) fn close(&mut self, index: usize) {
         let held = self.waiting.release(index);
+        self.note_complete(&held.calls);
         let mut fields = held.fields.clone();
         if held.shape.is_unconfirmed() && held.lines == 1 {
             fields.exception.clear();
@@ -28,9 +30,14 @@ impl Filter {
         fields.write(common, held.present, &mut out);
         push_time(&mut out, held.first_ts);
         out.extend_from_slice(&held.record[held.end..]);
-        self.waiting.queue(held.tag, out);
-        for blank in held.tail {
-            self.waiting.queue(held.tag, blank.record);
+        let tag = held.tag;
+        self.waiting.queue(Ready {
+            tag,
+            record: out,
+            calls: held.calls,
+        });
+        for Blank { record, calls, .. } in held.tail {
+            self.waiting.queue(Ready { tag, record, calls });
         }
         self.waiting.recycle(held.record);
         self.waiting.recycle(held.text);
@@ -44,9 +51,10 @@ impl Filter {
             record,
             scan,
             late,
+            earlier,
         } = line.source;
         let text = self.shown(line);
-        let behind = self.waiting.has_ready(tag);
+        let behind = self.recovering || self.waiting.has_ready(tag);
         let common = &self.tags.get(tag, &self.config).common;
         if !behind && !late && text.is_none() && line.fields.is_empty() && common.is_empty() {
             return Decision::Unchanged;
@@ -73,14 +81,44 @@ impl Filter {
         out.extend_from_slice(&record[scan.end..]);
         if !behind {
             self.out = out;
+            if !earlier.is_empty() {
+                // Its earlier parts are in the spool: without the last one they would come back as half a line.
+                let calls = self.calls_of(line.source);
+                self.spool.release(&calls);
+            }
             return Decision::Out;
         }
-        self.waiting.queue(tag, out);
+        let calls = self.calls_of(line.source);
+        self.waiting.queue(Ready {
+            tag,
+            record: out,
+            calls,
+        });
         self.give_queued(tag)
     }
 
+    /// Numbers of the calls that a line came with, which is not to leave now: its own call is one to be spooled.
+    pub(super) fn calls_of(&mut self, source: Source<'_>) -> Vec<u64> {
+        self.kept_back = true;
+        let mut calls = source.earlier.to_vec();
+        calls.push(self.call);
+        calls
+    }
+
+    /// The record of these calls is complete. Where the call at hand is one of them, the spool hears it behind the call.
+    pub(super) fn note_complete(&mut self, calls: &[u64]) {
+        let Some(&first) = calls.first().filter(|_| !self.recovering) else {
+            return;
+        };
+        if self.kept_back && calls.contains(&self.call) {
+            self.completed = Some(first);
+        } else {
+            self.spool.complete(first);
+        }
+    }
+
     pub(super) fn give_queued(&mut self, tag: u64) -> Decision {
-        if self.emit_queued(Some(tag)) {
+        if !self.recovering && self.emit_queued(Some(tag)) {
             Decision::Out
         } else {
             Decision::Nothing
@@ -88,9 +126,10 @@ impl Filter {
     }
 
     pub(super) fn emit_queued(&mut self, tag: Option<u64>) -> bool {
-        let Some(record) = self.waiting.take(tag) else {
+        let Some(Ready { record, calls, .. }) = self.waiting.take(tag) else {
             return false;
         };
+        self.spool.release(&calls);
         let old = std::mem::replace(&mut self.out, record);
         self.waiting.recycle(old);
         true

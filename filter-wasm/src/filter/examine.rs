@@ -20,6 +20,8 @@ pub(super) struct Source<'a> {
     pub scan: &'a Scan,
     /// Its own call was an earlier one.
     pub late: bool,
+    /// Numbers of the earlier calls that brought parts of the line.
+    pub earlier: &'a [u64],
 }
 
 /// One line with all that is known before its neighbours are asked.

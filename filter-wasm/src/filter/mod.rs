@@ -6,14 +6,19 @@
 mod emit;
 mod examine;
 mod place;
+mod recover;
+
+use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
 
 use crate::config::{Config, ConfigProblem};
 use crate::fields::Fields;
-use crate::hold::Waiting;
+use crate::hold::{Ready, Waiting};
 use crate::json::{self, Scan};
-use crate::partial::{Partial, Partials};
+use crate::partial::{Limits, Part, Partial, Partials};
 use crate::rules::Rules;
-use crate::tags::{self, Tags};
+use crate::spool::{Batch, Call, Spool};
+use crate::tags::{self, Identity, Tags};
 use crate::text;
 
 use examine::Source;
@@ -46,8 +51,18 @@ pub struct Filter {
     tags: Tags,
     waiting: Waiting,
     partials: Partials,
+    spool: Spool,
     /// Number of the current call.
     call: u64,
+    /// The current call's line was kept back.
+    kept_back: bool,
+    /// First call of the record that the current call completed with its own line.
+    completed: Option<u64>,
+    /// Calls of an earlier process are being made again: nothing leaves.
+    recovering: bool,
+    /// The calls made again whose time tells them from all others: a hash of their record by their time. An agent that died
+    /// before it noted how far it had read brings them once more.
+    recovered: HashMap<u64, u64, BuildHasherDefault<Identity>>,
     /// The record given back last.
     out: Vec<u8>,
     /// The line without its escapes.
@@ -65,7 +80,12 @@ impl Filter {
             tags: Tags::default(),
             waiting: Waiting::default(),
             partials: Partials::default(),
+            spool: Spool::default(),
             call: 0,
+            kept_back: false,
+            completed: None,
+            recovering: false,
+            recovered: HashMap::default(),
             out: Vec::new(),
             plain: Vec::new(),
             clean: Vec::new(),
@@ -75,12 +95,20 @@ impl Filter {
     /// Puts a record about each problem of the configuration in line, so that it shows among the logs. They leave with ticks.
     pub fn report(&mut self, problems: &[ConfigProblem]) {
         for problem in problems {
-            let mut record = b"{\"log\":\"".to_vec();
-            json::escape(problem.to_string().as_bytes(), &mut record);
-            record.extend_from_slice(b"; its default applies\",\"level\":\"error\",\"app\":\"rank_filter\"}");
-            self.waiting
-                .queue(tags::hash(0, self.config.tick_tag.as_bytes()), record);
+            self.announce(&format!("{problem}; its default applies"));
         }
+    }
+
+    /// Puts a record of the filter's own in line; it leaves with a tick.
+    fn announce(&mut self, message: &str) {
+        let mut record = b"{\"log\":\"".to_vec();
+        json::escape(message.as_bytes(), &mut record);
+        record.extend_from_slice(b"\",\"level\":\"error\",\"app\":\"rank_filter\"}");
+        self.waiting.queue(Ready {
+            tag: tags::hash(0, self.config.tick_tag.as_bytes()),
+            record,
+            calls: Vec::new(),
+        });
     }
 
     /// Takes one record (a JSON object's text) of `tag` with its time, gives at most one back.
@@ -88,14 +116,23 @@ impl Filter {
     /// A record that isn't understood goes on unchanged. A call with the configured tick tag is a tick at that time.
     pub fn record(&mut self, tag: &[u8], sec: u32, nsec: u32, record: &[u8]) -> Output<'_> {
         let ts = u64::from(sec) * 1_000_000_000 + u64::from(nsec);
-        if tag == self.config.tick_tag.as_bytes() {
+        let tag_hash = tags::hash(0, tag);
+        let is_tick = tag == self.config.tick_tag.as_bytes();
+        self.spool.begin_call(Batch {
+            tag: tag_hash,
+            tick_ns: if is_tick { ts } else { 0 },
+        });
+        if is_tick {
+            if let Some(problem) = self.spool.take_problem() {
+                self.announce(&problem);
+            }
             let of = tag_of_tick(record);
             return match self.tick_of(of, ts) {
                 Some(due) => Output::Record(due),
                 None => Output::Nothing,
             };
         }
-        match self.handle(tag, ts, record) {
+        match self.handle(tag, tag_hash, ts, record) {
             Decision::Unchanged => Output::Unchanged,
             Decision::Out => Output::Record(&self.out),
             Decision::Nothing => Output::Nothing,
@@ -115,9 +152,10 @@ impl Filter {
     }
 
     fn tick_of(&mut self, tag: Option<u64>, now_ns: u64) -> Option<&[u8]> {
+        self.kept_back = false;
         let limit = self.config.flush_ms.saturating_mul(1_000_000);
         while let Some(partial) = self.partials.take_due(tag, now_ns, limit) {
-            self.give_up(&partial);
+            self.give_up(partial);
         }
         let mut due = Vec::new();
         for (index, held) in self.waiting.all().enumerate() {
@@ -136,8 +174,9 @@ impl Filter {
 
     /// The next record that is still here, due or not: call at the end of input until it gives nothing.
     pub fn flush(&mut self) -> Option<&[u8]> {
+        self.kept_back = false;
         while let Some(partial) = self.partials.take_any() {
-            self.give_up(&partial);
+            self.give_up(partial);
         }
         while !self.waiting.nothing_held() {
             self.close(0);
@@ -150,35 +189,69 @@ impl Filter {
         self.waiting.count() + self.partials.count()
     }
 
-    fn handle(&mut self, tag: &[u8], ts: u64, record: &[u8]) -> Decision {
-        self.call += 1;
-        let tag_hash = tags::hash(0, tag);
-        let memory = self.tags.get(tag_hash, &self.config);
+    /// One record, and its place in the spool if its line is kept back.
+    fn handle(&mut self, tag: &[u8], tag_hash: u64, ts: u64, record: &[u8]) -> Decision {
+        self.call = self.call.wrapping_add(1);
+        self.kept_back = false;
+        if !self.recovered.is_empty() && self.is_here_again(tag_hash, ts, record) {
+            return self.give_queued(tag_hash);
+        }
+        let decision = self.handle_record(tag_hash, ts, record);
+        if self.kept_back && !self.recovering {
+            self.spool.keep(&Call {
+                number: self.call,
+                ts,
+                tag,
+                record,
+            });
+        }
+        if let Some(first) = self.completed.take() {
+            self.spool.complete(first);
+        }
+        decision
+    }
+
+    fn handle_record(&mut self, tag: u64, ts: u64, record: &[u8]) -> Decision {
+        let memory = self.tags.get(tag, &self.config);
         let Some(scan) = json::scan(record, &self.config.log_keys, &memory.kubernetes) else {
             return Decision::Unchanged;
         };
         if let Some(kubernetes) = &scan.kubernetes {
             memory.see_kubernetes(record, kubernetes, &self.config);
         }
-        let stream = examine::stream_key(tag_hash ^ memory.pod, record, &scan);
+        let stream = examine::stream_key(tag ^ memory.pod, record, &scan);
         if scan.partial {
-            let limit = self.config.max_record_bytes;
-            if let Some(partial) = self.partials.add(tag_hash, stream, ts, record, &scan, limit) {
-                self.give_up(&partial);
+            self.kept_back = true;
+            let part = Part {
+                tag,
+                stream,
+                ts,
+                record,
+                scan: &scan,
+                recovered: self.recovering,
+            };
+            self.partials.add(part, self.call);
+            let limits = Limits {
+                line_bytes: self.config.max_line_bytes,
+                all_bytes: self.config.max_held_bytes,
+            };
+            while let Some(partial) = self.partials.take_excess(limits) {
+                self.give_up(partial);
             }
-            return self.give_queued(tag_hash);
+            return self.give_queued(tag);
         }
         if scan.partial_flag.is_some()
-            && let Some(partial) = self.partials.take(stream)
+            && let Some(partial) = self.partials.take(stream, ts)
         {
-            return self.handle_joined(tag_hash, &partial, record, &scan);
+            return self.handle_joined(tag, &partial, record, &scan);
         }
         self.handle_line(Source {
-            tag: tag_hash,
+            tag,
             ts,
             record,
             scan: &scan,
-            late: false,
+            late: self.recovering,
+            earlier: &[],
         })
     }
 
@@ -196,11 +269,13 @@ impl Filter {
             record: &joined,
             scan: &scan,
             late: true,
+            earlier: &partial.calls,
         })
     }
 
     /// Lets an incomplete line leave as it is.
-    fn give_up(&mut self, partial: &Partial) {
+    fn give_up(&mut self, partial: Partial) {
+        self.note_complete(&partial.calls);
         let mut out = partial.complete(b"", b"P");
         let common = &self.tags.get(partial.tag, &self.config).common;
         if let Some(scan) = json::scan(&out, &self.config.log_keys, b"") {
@@ -209,7 +284,11 @@ impl Filter {
             emit::push_time(&mut out, partial.ts);
             out.push(b'}');
         }
-        self.waiting.queue(partial.tag, out);
+        self.waiting.queue(Ready {
+            tag: partial.tag,
+            record: out,
+            calls: partial.calls,
+        });
     }
 
     /// One whole line, or several that somebody else has merged.

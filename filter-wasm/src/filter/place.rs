@@ -192,13 +192,15 @@ impl Filter {
         if foreign && !blank && !held.adopted.contains(&line.key) {
             held.adopted.push(line.key);
         }
+        let calls = self.calls_of(line.source);
         if blank {
-            let blank = self.blank(line);
+            let blank = self.blank(line, calls);
             self.waiting.append_blank(index, blank, line.source.ts);
         } else {
             let shown = self.shown(line);
             let text = shown.as_deref().unwrap_or(line.escaped);
-            self.waiting.append(index, text, line.newline, line.source.ts);
+            self.waiting
+                .append(index, text, line.newline, line.source.ts, &calls);
         }
         self.tags.get(line.source.tag, &self.config).last_key[line.stderr] = key;
         let held = self.waiting.at(index);
@@ -208,7 +210,7 @@ impl Filter {
     }
 
     /// A blank line with its own record, for the case that the held one ends before it.
-    fn blank(&mut self, line: &Line<'_>) -> Blank {
+    fn blank(&mut self, line: &Line<'_>, calls: Vec<u64>) -> Blank {
         let mut record = self.waiting.buffer();
         record.extend_from_slice(&line.source.record[..line.source.scan.end]);
         let common = &self.tags.get(line.source.tag, &self.config).common;
@@ -218,6 +220,7 @@ impl Filter {
         Blank {
             escaped: line.escaped.to_vec(),
             record,
+            calls,
         }
     }
 
@@ -242,6 +245,7 @@ impl Filter {
             _ if line::is_bar(&line.body[..start.head]) => Vec::new(),
             _ => line.body[..start.head].to_vec(),
         };
+        let calls = self.calls_of(line.source);
         let mut record = self.waiting.buffer();
         record.extend_from_slice(line.source.record);
         let mut text = self.waiting.buffer();
@@ -269,6 +273,7 @@ impl Filter {
             touched: self.call,
             seen_by_tick: None,
             fields,
+            calls,
         });
         self.keep_bounds();
     }
