@@ -128,7 +128,7 @@ impl std::error::Error for ConfigProblem {}
 
 impl Config {
     /// All keys.
-    const KEYS: [&str; 23] = [
+    const KEYS: [&str; 25] = [
         "flush_ms",
         "burst_ms",
         "max_age_ms",
@@ -151,7 +151,9 @@ impl Config {
         "max_held_bytes",
         "max_record_bytes",
         "max_record_lines",
+        "max_line_bytes",
         "max_tags",
+        "spool_bytes",
     ];
 
     /// Reads a configuration; what can't be used is reported and keeps its default.
