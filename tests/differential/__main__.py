@@ -29,9 +29,9 @@ FOUND = pathlib.Path(__file__).with_name("found")
 RANGE, INSTANT, FORMAT = "/loki/api/v1/query_range", "/loki/api/v1/query", "/loki/api/v1/format_query"
 
 
-def questions(rng, kinds):
+def questions(rng, kinds, templates=True):
     """Endless (question, tree)."""
-    make, mistakes = Queries(rng), Mistakes(rng)
+    make, mistakes = Queries(rng, templates), Mistakes(rng)
     while True:
         at, start, end, step = times(rng)
         kind = rng.choice(kinds)
@@ -57,8 +57,9 @@ def questions(rng, kinds):
 class Run:
     """One comparison of many questions over one dataset."""
 
-    def __init__(self, ours, theirs, seed, shrink=True):
-        self.ours, self.theirs, self.seed, self.shrink = ours, theirs, seed, shrink
+    def __init__(self, ours, theirs, seed, shrink=True, templates=True):
+        self.ours, self.theirs, self.seed = ours, theirs, seed
+        self.shrink, self.templates = shrink, templates
         self.names = (f"t{seed}-{time.time_ns()}-{n}" for n in itertools.count())
         self.counts = collections.Counter()
 
@@ -71,7 +72,7 @@ class Run:
         streams, tenant = data.Data(rng).streams(), self.tenant()
         self.ours.push(tenant, streams)
         self.theirs.push(tenant, streams)
-        asked = list(itertools.islice(questions(rng, kinds), count))
+        asked = list(itertools.islice(questions(rng, kinds, self.templates), count))
         with concurrent.futures.ThreadPoolExecutor(4) as pool:
             answers = pool.map(lambda one: (one, self.ours.ask(tenant, one[0]), self.theirs.ask(tenant, one[0])), asked)
             for (question, tree), mine, right in answers:
@@ -119,13 +120,14 @@ def main():
     parser.add_argument("--url", help="a server of this repository that demands tenants")
     parser.add_argument("--loki-url", help="a Loki with tenants")
     parser.add_argument("--no-shrink", action="store_true")
+    parser.add_argument("--no-templates", action="store_true", help="only the plainest templates")
     parser.add_argument("--save", action="store_true")
     options = parser.parse_args()
     with contextlib.ExitStack() as stack:
         ours, theirs = peers(options, stack)
         told = 0
         for seed in range(options.seed, options.seed + options.seeds):
-            run = Run(ours, theirs, seed, not options.no_shrink)
+            run = Run(ours, theirs, seed, not options.no_shrink, not options.no_templates)
             for small, question, found, right in run.differences(options.queries, options.kinds.split(",")):
                 if found[0] in options.ignore.split(","):
                     continue

@@ -157,15 +157,21 @@ impl Hash for Labels {
 
 impl fmt::Display for Labels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("{")?;
-        for (index, (name, value)) in self.iter().enumerate() {
-            if index > 0 {
-                f.write_str(", ")?;
-            }
-            write!(f, "{name}={}", quote_go(value))?;
-        }
-        f.write_str("}")
+        f.write_str(&labels_text(self.iter()))
     }
+}
+
+/// Labels as Loki writes them, `{a="b", c="d"}`; streams are answered in the order of these texts.
+pub fn labels_text<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+    use fmt::Write as _;
+    let mut text = String::from("{");
+    for (index, (name, value)) in pairs.into_iter().enumerate() {
+        let comma = if index > 0 { ", " } else { "" };
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{comma}{name}={}", quote_go(value));
+    }
+    text.push('}');
+    text
 }
 
 impl fmt::Debug for Labels {

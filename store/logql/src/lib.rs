@@ -17,7 +17,7 @@ mod units;
 
 pub use error::{ErrorKind, EvalError, ParseError};
 pub use eval::{Accumulator, EvalLimits, EvalSpec, Leaf, MetricPlan, MetricValue, Sample, Series};
-pub use labels::Labels;
+pub use labels::{Labels, labels_text};
 pub use matcher::{MatchOp, Matcher};
 pub use pipeline::{EntryRef, LineFilter, MetadataNeeds, Pipeline, Processed, Runner, logfmt_pairs};
 pub use syntax::ast::{self, Expr, LogExpr, MetricExpr, Stage};

@@ -166,15 +166,14 @@ pub(crate) fn expand(template: &str, names: &[Option<String>], captures: &regex:
             out.push('$');
             continue;
         };
-        let index = match name.parse::<usize>() {
-            Ok(index) => Some(index),
-            Err(_) => names.iter().position(|known| known.as_deref() == Some(name)),
+        let group = match name.parse::<usize>() {
+            Ok(index) => captures.get(index),
+            // Of several groups with one name, the first that matched.
+            Err(_) => (names.iter().enumerate())
+                .filter(|(_, known)| known.as_deref() == Some(name))
+                .find_map(|(index, _)| captures.get(index)),
         };
-        out.push_str(
-            index
-                .and_then(|index| captures.get(index))
-                .map_or("", |group| group.as_str()),
-        );
+        out.push_str(group.map_or("", |group| group.as_str()));
         rest = after;
     }
     out.push_str(rest);

@@ -7,7 +7,7 @@ use crate::query::{LogRow, Pairs, QueryStats};
 use axum::body::Body;
 use axum::response::Response;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use rankline_logql::{Labels, MetricValue};
+use rankline_logql::{Labels, MetricValue, labels_text};
 use std::collections::HashMap;
 use std::io::Write;
 
@@ -105,7 +105,7 @@ pub fn group(rows: &[LogRow], categorize: bool) -> Vec<(Pairs, Vec<&LogRow>)> {
         });
         groups[place].1.push(row);
     }
-    groups.sort_by(|a, b| a.0.cmp(&b.0));
+    groups.sort_by_cached_key(|(labels, _)| labels_text(labels.iter()));
     groups
 }
 

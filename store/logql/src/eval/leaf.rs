@@ -1,5 +1,6 @@
 //! Leaves: a range aggregation, ready to take entries.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::window::Windows;
@@ -74,17 +75,18 @@ impl Leaf {
         let range = &aggregation.range;
         let grouping = aggregation.grouping.as_ref().or(pushed);
         let mut names = Names::new();
-        let hints = hints(aggregation, grouping, &mut names);
-        let mut pipeline = Pipeline::with_names(&range.log.stages, names)?;
-        pipeline.hints = Hints {
-            early: std::mem::take(&mut pipeline.hints.early),
-            ..hints
-        };
+        let stages = useful_stages(aggregation);
+        let hints = hints(aggregation, &stages, grouping, &mut names);
+        let mut pipeline = Pipeline::with_names(&stages, names)?;
         let unwrap = range
             .unwrap
             .as_ref()
             .map(|unwrap| compile_unwrap(unwrap, &mut pipeline.names))
             .transpose()?;
+        pipeline.hints = Hints {
+            early: early_conditions(&pipeline, unwrap.as_ref(), grouping),
+            ..hints
+        };
         let groups = groups(aggregation, grouping, &mut pipeline.names);
         let windows = Windows::new(spec, range.range, range.offset);
         let plan = LeafPlan {
@@ -176,6 +178,31 @@ impl Leaf {
     }
 }
 
+/// The stages without a `line_format` whose line nobody reads, as Loki leaves them out: their errors do not count.
+fn useful_stages(aggregation: &RangeAggregation) -> Cow<'_, [Stage]> {
+    let stages = &aggregation.range.log.stages;
+    let reads_line = |stage: &Stage| {
+        matches!(
+            stage,
+            Stage::Logfmt { .. }
+                | Stage::Json(_)
+                | Stage::Regexp(_)
+                | Stage::Pattern(_)
+                | Stage::Unpack
+                | Stage::LineFilter(_)
+        )
+    };
+    let counts_bytes = matches!(aggregation.op, RangeOp::BytesOverTime | RangeOp::BytesRate);
+    let last_reader = stages.iter().rposition(reads_line).unwrap_or(0);
+    let is_useless =
+        |(index, stage): &(usize, &Stage)| matches!(stage, Stage::LineFormat(_)) && *index >= last_reader;
+    if counts_bytes || !stages.iter().enumerate().any(|pair| is_useless(&pair)) {
+        return Cow::Borrowed(stages);
+    }
+    let kept = stages.iter().enumerate().filter(|pair| !is_useless(pair));
+    Cow::Owned(kept.map(|(_, stage)| stage.clone()).collect())
+}
+
 fn fold(op: RangeOp, unwrapped: bool, windows: Windows) -> Fold {
     match op {
         RangeOp::BytesOverTime | RangeOp::BytesRate => Fold::Bytes,
@@ -199,9 +226,7 @@ fn compile_unwrap(unwrap: &Unwrap, names: &mut Names) -> Result<UnwrapPlan, Pars
 
 /// The labels of a series. The unwrapped label is no part of it, unless `by` names it.
 fn groups(aggregation: &RangeAggregation, grouping: Option<&Grouping>, names: &mut Names) -> Groups {
-    if aggregation.op == RangeOp::AbsentOverTime
-        || grouping.is_some_and(|grouping| grouping.labels.is_empty())
-    {
+    if aggregation.op == RangeOp::AbsentOverTime || grouping.is_some_and(Grouping::is_single) {
         return Groups::One;
     }
     let mut labels: Vec<&str> = Vec::new();
@@ -223,88 +248,90 @@ fn groups(aggregation: &RangeAggregation, grouping: Option<&Grouping>, names: &m
     }
 }
 
-/// What the rest of the query needs of the labels.
-fn hints(aggregation: &RangeAggregation, grouping: Option<&Grouping>, names: &mut Names) -> Hints {
+/// What the rest of the query needs of the labels. Nothing is known without a grouping, and with `without`.
+fn hints(
+    aggregation: &RangeAggregation,
+    stages: &[Stage],
+    grouping: Option<&Grouping>,
+    names: &mut Names,
+) -> Hints {
     let mut required: Vec<String> = Vec::new();
-    let restricts = aggregation
-        .range
-        .log
-        .stages
-        .iter()
-        .all(|stage| stage_names(stage, &mut required));
+    stages.iter().for_each(|stage| stage_names(stage, &mut required));
     if let Some(unwrap) = &aggregation.range.unwrap {
         required.push(unwrap.label.clone());
-        unwrap
-            .filters
-            .iter()
-            .for_each(|filter| filter_names(filter, &mut required));
+        let filters = unwrap.filters.iter();
+        filters.for_each(|filter| filter_names(filter, &mut required));
     }
-    let grouped = grouping.filter(|grouping| !grouping.labels.is_empty());
     required.extend(
-        grouped
+        grouping
             .iter()
             .flat_map(|grouping| grouping.labels.iter().cloned()),
     );
-    let plain: Vec<String> = required
-        .iter()
-        .filter_map(|name| name.strip_suffix("_extracted"))
-        .map(str::to_owned)
-        .collect();
+    let plain = required.iter().filter_map(|name| name.strip_suffix("_extracted"));
+    let plain: Vec<String> = plain.map(str::to_owned).collect();
     required.extend(plain);
     required.sort_unstable();
     required.dedup();
-    let preserve_error = required.iter().any(|name| name == "__error__");
-    let no_labels = aggregation.op == RangeOp::AbsentOverTime
-        || grouping.is_some_and(|grouping| grouping.labels.is_empty());
-    if !restricts {
-        return Hints {
-            preserve_error,
-            ..Hints::default()
-        };
-    }
+    let no_labels = aggregation.op == RangeOp::AbsentOverTime || grouping.is_some_and(Grouping::is_single);
     if no_labels && required.is_empty() {
         return Hints {
             no_labels: true,
-            preserve_error,
             ..Hints::default()
         };
     }
-    let by = grouped.is_some_and(|grouping| !grouping.without);
-    let required = (no_labels || by).then(|| required.iter().map(|name| names.intern(name)).collect());
+    let by = grouping.is_some_and(|grouping| !grouping.without);
+    if !no_labels && !by {
+        return Hints::default();
+    }
     Hints {
-        required,
-        preserve_error,
+        preserve_error: required.iter().any(|name| name == "__error__"),
+        required: Some(required.iter().map(|name| names.intern(name)).collect()),
         ..Hints::default()
     }
 }
 
-/// Adds the labels a stage reads; false when that cannot be said.
-fn stage_names(stage: &Stage, names: &mut Vec<String>) -> bool {
+/// Conditions that parsers check as soon as a label is there; with `by` labels none are, as in Loki.
+fn early_conditions(
+    pipeline: &Pipeline,
+    unwrap: Option<&UnwrapPlan>,
+    grouping: Option<&Grouping>,
+) -> Vec<(NameId, Condition)> {
+    if grouping.is_some_and(|grouping| !grouping.without && !grouping.labels.is_empty()) {
+        return Vec::new();
+    }
+    let mut early = pipeline.hints.early.clone();
+    // Several filters behind `unwrap` are one of `and`s, which names no single label.
+    if let Some([filter]) = unwrap.map(|unwrap| unwrap.filters.as_slice())
+        && let Some(name) = filter.single_name()
+        && !early.iter().any(|(other, _)| *other == name)
+    {
+        early.push((name, filter.clone()));
+    }
+    early
+}
+
+/// Adds the labels a stage reads.
+fn stage_names(stage: &Stage, names: &mut Vec<String>) {
     match stage {
         Stage::LabelFilter(filter) => filter_names(filter, names),
-        Stage::LineFormat(text) => return template_names(text, names),
+        Stage::LineFormat(text) => template_names(text, names),
         Stage::LabelFormat(formats) => {
             for format in formats {
                 match &format.value {
                     LabelFormatValue::Rename(source) => names.push(source.clone()),
-                    LabelFormatValue::Template(text) if template_names(text, names) => {}
-                    LabelFormatValue::Template(_) => return false,
+                    LabelFormatValue::Template(text) => template_names(text, names),
                 }
             }
         }
         _ => {}
     }
-    true
 }
 
-/// Adds the labels a template reads; false when it may read any.
-fn template_names(text: &str, names: &mut Vec<String>) -> bool {
-    let fields = Template::parse("line", text)
-        .ok()
-        .and_then(|template| template.fields());
-    let known = fields.is_some();
-    names.extend(fields.into_iter().flatten());
-    known
+/// Adds the labels a template reads, as far as Loki sees.
+fn template_names(text: &str, names: &mut Vec<String>) {
+    if let Ok(template) = Template::parse("line", text) {
+        names.extend(template.hinted_names());
+    }
 }
 
 fn filter_names(filter: &LabelFilter, names: &mut Vec<String>) {

@@ -322,11 +322,20 @@ fn errors_fail_the_query_unless_it_asks_for_them() {
     .unwrap();
     assert_eq!(kept, [("{}".to_owned(), 2.0)]);
     let asked = instant(
-        r#"sum by (__error__) (sum_over_time({job="j"} | logfmt | unwrap v [30s]))"#,
+        r#"sum by (__error__) (count_over_time({job="j"} | json [30s]))"#,
         &rows,
     )
     .unwrap();
-    assert_eq!(asked.len(), 2, "{asked:?}");
+    assert_eq!(
+        asked,
+        [(r#"{__error__="JSONParserErr"}"#.to_owned(), 2.0)],
+        "errors of parsers are kept for who asks"
+    );
+    let failed = instant(
+        r#"sum by (__error__) (sum_over_time({job="j"} | logfmt | unwrap v [30s]))"#,
+        &rows,
+    );
+    assert!(failed.is_err(), "those of unwrap are not: {failed:?}");
 }
 
 #[test]

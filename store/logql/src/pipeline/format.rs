@@ -38,6 +38,12 @@ impl LineFormatStage {
         out: &mut String,
     ) -> bool {
         out.clear();
+        if let Some(name) = self.template.only_field() {
+            // Read past the errors, which templates else see as labels.
+            let id = scratch.names.find(name);
+            out.push_str(id.and_then(|id| scratch.get(id, metadata)).unwrap_or(""));
+            return true;
+        }
         let result = self.template.execute(
             &LabelsOf {
                 line,

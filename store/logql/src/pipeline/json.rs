@@ -11,6 +11,7 @@ const OBJECT: &str = "Value looks like object, but can't find closing '}' symbol
 const ARRAY: &str = "Value is array, but can't find closing ']' symbol";
 const STRING: &str = "Value is string, but can't find closing '\"' symbol";
 const MALFORMED: &str = "Malformed JSON error";
+const ESCAPE: &str = "Encountered an invalid escape sequence in a string";
 const UNKNOWN: &str = "Unknown value type";
 const DEPTH: &str = "objects nest too deep";
 
@@ -120,7 +121,7 @@ pub(crate) fn each_pair<'a>(
         return fault(OBJECT);
     };
     at = match blank(text, at + 1) {
-        None => return fault(OBJECT),
+        None => return fault(MALFORMED),
         Some(next) if bytes.get(next) == Some(&b'}') => return Ok(()),
         Some(next) => next,
     };
@@ -131,9 +132,12 @@ pub(crate) fn each_pair<'a>(
             _ => return fault(OBJECT),
         }
         let Some(end) = string_end(bytes, at + 1) else {
-            return fault(STRING);
+            return fault(MALFORMED);
         };
         let key = text.get(at + 1..end - 1).unwrap_or("");
+        if key.contains('\\') && append_unescaped(key, &mut String::new()).is_none() {
+            return fault(ESCAPE);
+        }
         let Some(colon) = blank(text, end).filter(|at| bytes.get(*at) == Some(&b':')) else {
             return fault(MALFORMED);
         };
@@ -239,12 +243,12 @@ pub(crate) struct JsonParser {
 impl JsonParser {
     /// Sets labels, and `__error__` at a fault.
     pub(crate) fn run(&mut self, line: &str, scratch: &mut Scratch) {
-        if scratch.hints.no_labels {
+        if scratch.needs_no_parser() {
             return;
         }
         self.name.clear();
         if let Err(Stop::Fault(cause)) = self.object(line, scratch, 0) {
-            scratch.set_error("JSONParserErr", cause);
+            scratch.set_parser_error("JSONParserErr", cause);
         }
     }
 
@@ -301,11 +305,11 @@ pub(crate) fn run_paths(
     metadata: &[(&str, &str)],
     scratch: &mut Scratch,
 ) {
-    if line.is_empty() || scratch.hints.no_labels {
+    if line.is_empty() || scratch.needs_no_parser() {
         return;
     }
     if !line.starts_with(['{', '[', '"']) {
-        scratch.set_error("JSONParserErr", "");
+        scratch.set_parser_error("JSONParserErr", "");
         return;
     }
     let mut missing = false;
@@ -333,12 +337,11 @@ pub(crate) fn run_paths(
 
 /// `| unpack`: true when the line was packed and `entry` holds the new one.
 pub(crate) fn unpack(line: &str, text: &mut String, entry: &mut String, scratch: &mut Scratch) -> bool {
-    if line.is_empty() || scratch.hints.no_labels && !line.contains("_entry") {
+    if line.is_empty() || scratch.needs_no_parser() {
         return false;
     }
-    let first = line.trim_start_matches([' ', '\t', '\n', '\r']);
-    if !first.starts_with('{') {
-        scratch.set_error("JSONParserErr", "expecting json object(6), but it is not");
+    if !line.starts_with('{') {
+        scratch.set_parser_error("JSONParserErr", "expecting json object(6), but it is not");
         return false;
     }
     let mut packed = false;
@@ -351,7 +354,7 @@ pub(crate) fn unpack(line: &str, text: &mut String, entry: &mut String, scratch:
         Ok(())
     });
     if let Err(Stop::Fault(cause)) = scan {
-        scratch.set_error("JSONParserErr", cause);
+        scratch.set_parser_error("JSONParserErr", cause);
         return false;
     }
     if !packed {

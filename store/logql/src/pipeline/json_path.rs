@@ -1,7 +1,6 @@
 //! Paths of `| json a="x.y[0]"`: fields, quoted fields in brackets, and array positions.
 
 use super::json::{Stop, Value, each_pair, value_at};
-use crate::text::unquote_escapes;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Step {
@@ -18,50 +17,19 @@ pub(crate) struct Path {
 impl Path {
     /// Reads a path; the error has Loki's words.
     pub(crate) fn new(text: &str) -> Result<Self, String> {
-        let fail = |found: &str, expecting: &str| {
-            Err(format!(
-                "cannot parse expression [{text}]: syntax error: unexpected {found}{expecting}"
-            ))
+        let mut scanner = Scanner {
+            rest: text,
+            fault: None,
         };
-        let mut steps = Vec::new();
-        let mut rest = text.trim_start();
-        if rest.is_empty() {
-            return fail("$end", ", expecting LSB or FIELD");
+        let path = scanner.path().map_err(|(found, expecting)| {
+            let found = found.map_or("$end", |token| token.name());
+            format!("cannot parse expression [{text}]: syntax error: unexpected {found}{expecting}")
+        })?;
+        match scanner.fault {
+            // What no token can start with ends the path; where it may end, the character itself is the error.
+            Some(c) => Err(format!("cannot parse expression [{text}]: unexpected char {c}")),
+            None => Ok(path),
         }
-        let mut first = true;
-        while !rest.is_empty() {
-            if let Some(inner) = rest.strip_prefix('[') {
-                let (step, after) = match bracket(inner) {
-                    Ok(found) => found,
-                    Err(found) => return fail(found, ", expecting STRING or INDEX"),
-                };
-                steps.push(step);
-                rest = after;
-            } else {
-                let dotted = rest.strip_prefix('.');
-                if !first && dotted.is_none() {
-                    return fail("FIELD", "");
-                }
-                let body = dotted.unwrap_or(rest);
-                let length = field_length(body);
-                if length == 0 {
-                    let found = match body.chars().next() {
-                        None => "$end",
-                        Some('.') => "DOT",
-                        Some('[') => "LSB",
-                        Some(']') => "RSB",
-                        Some(_) => "character",
-                    };
-                    return fail(found, ", expecting FIELD");
-                }
-                let (field, after) = body.split_at(length);
-                steps.push(Step::Field(field.to_owned()));
-                rest = after;
-            }
-            rest = rest.trim_start();
-            first = false;
-        }
-        Ok(Self { steps })
     }
 
     /// The first value at the path. What lies before a fault in the line is found.
@@ -123,37 +91,117 @@ fn element(text: &str, index: usize) -> Option<Value<'_>> {
     }
 }
 
-fn field_length(text: &str) -> usize {
-    let starts = text.starts_with(|c: char| c == '_' || c.is_alphabetic());
-    if !starts {
-        return 0;
-    }
-    text.find(|c: char| !(c == '_' || c.is_alphanumeric()))
-        .unwrap_or(text.len())
+enum Token {
+    Dot,
+    Open,
+    Close,
+    Text(String),
+    Field(String),
+    Index(usize),
 }
 
-/// `"name"]` or `0]`; the error names the token found.
-fn bracket(text: &str) -> Result<(Step, &str), &'static str> {
-    if let Some(body) = text.strip_prefix('"') {
-        let mut escaped = false;
-        for (at, byte) in body.bytes().enumerate() {
-            if byte == b'"' && !escaped {
-                let name = unquote_escapes(body.get(..at).unwrap_or("")).map_err(|_| "STRING")?;
-                let after = body
-                    .get(at + 1..)
-                    .and_then(|rest| rest.strip_prefix(']'))
-                    .ok_or("$end")?;
-                return Ok((Step::Field(name), after));
-            }
-            escaped = byte == b'\\' && !escaped;
+impl Token {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Dot => "DOT",
+            Self::Open => "LSB",
+            Self::Close => "RSB",
+            Self::Text(_) => "STRING",
+            Self::Field(_) => "FIELD",
+            Self::Index(_) => "INDEX",
         }
-        return Err("$end");
     }
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, after) = text.split_at(digits);
-    if number.is_empty() {
-        return Err(if after.is_empty() { "$end" } else { "FIELD" });
+}
+
+/// The token found where it does not belong (none: the end), and what would belong there.
+type Unexpected = (Option<Token>, &'static str);
+
+/// Cuts a path into tokens.
+struct Scanner<'a> {
+    rest: &'a str,
+    /// The character that no token starts with.
+    fault: Option<char>,
+}
+
+impl<'a> Scanner<'a> {
+    fn path(&mut self) -> Result<Path, Unexpected> {
+        let mut steps = vec![match self.next() {
+            Some(Token::Field(name)) => Step::Field(name),
+            Some(Token::Open) => self.bracket()?,
+            other => return Err((other, ", expecting LSB or FIELD")),
+        }];
+        loop {
+            steps.push(match self.next() {
+                None => return Ok(Path { steps }),
+                Some(Token::Open) => self.bracket()?,
+                Some(Token::Dot) => match self.next() {
+                    Some(Token::Field(name)) => Step::Field(name),
+                    other => return Err((other, ", expecting FIELD")),
+                },
+                other => return Err((other, "")),
+            });
+        }
     }
-    let after = after.strip_prefix(']').ok_or("$end")?;
-    Ok((Step::Index(number.parse().map_err(|_| "INDEX")?), after))
+
+    /// `"name"]` or `0]`
+    fn bracket(&mut self) -> Result<Step, Unexpected> {
+        let step = match self.next() {
+            Some(Token::Text(name)) => Step::Field(name),
+            Some(Token::Index(index)) => Step::Index(index),
+            other => return Err((other, ", expecting STRING or INDEX")),
+        };
+        match self.next() {
+            Some(Token::Close) => Ok(step),
+            other => Err((other, ", expecting RSB")),
+        }
+    }
+
+    /// Takes the first `length` bytes.
+    fn take(&mut self, length: usize) -> &'a str {
+        let (taken, rest) = self.rest.split_at_checked(length).unwrap_or((self.rest, ""));
+        self.rest = rest;
+        taken
+    }
+
+    /// The next token; none at the end and at what is no token.
+    fn next(&mut self) -> Option<Token> {
+        self.rest = self.rest.trim_start_matches([' ', '\t', '\n']);
+        let first = self.rest.chars().next()?;
+        match first {
+            '[' | ']' | '.' => {
+                self.take(1);
+                Some(match first {
+                    '[' => Token::Open,
+                    ']' => Token::Close,
+                    _ => Token::Dot,
+                })
+            }
+            '"' => {
+                self.take(1);
+                // A bracket ends the text, too.
+                let end = self.rest.find(['"', ']']).unwrap_or(self.rest.len());
+                let text = self.take(end).to_owned();
+                self.take(1);
+                Some(Token::Text(text))
+            }
+            '0'..='9' => {
+                let end = self
+                    .rest
+                    .find(|c: char| !c.is_ascii_digit())
+                    .unwrap_or(self.rest.len());
+                let digits = self.take(end);
+                // A position ends at a blank or a bracket; at anything else the path is cut off.
+                let ends = self.rest.starts_with([' ', '\t', '\n', ']']);
+                digits.parse().ok().filter(|_| ends).map(Token::Index)
+            }
+            'a'..='z' | 'A'..='Z' | '_' => {
+                let end = self.rest.find(|c: char| !(c == '_' || c.is_ascii_alphanumeric()));
+                Some(Token::Field(self.take(end.unwrap_or(self.rest.len())).to_owned()))
+            }
+            other => {
+                self.fault = Some(other);
+                None
+            }
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Label filters.
 
 use super::ip::IpMatcher;
-use super::scratch::{ERROR, ERROR_DETAILS, NameId, Names, Scratch};
+use super::scratch::{ERROR, NameId, Names, Scratch};
 use crate::MatchOp;
 use crate::error::ParseError;
 use crate::re2;
@@ -173,7 +173,6 @@ fn chain(filter: &LabelFilter, names: &mut Names) -> Result<Vec<Condition>, Pars
 fn text<'a>(name: NameId, scratch: &'a Scratch, metadata: &[(&'a str, &'a str)]) -> &'a str {
     match name {
         ERROR => scratch.error().unwrap_or(""),
-        ERROR_DETAILS => scratch.error_details().unwrap_or(""),
         _ => scratch.get(name, metadata).unwrap_or(""),
     }
 }

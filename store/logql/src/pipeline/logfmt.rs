@@ -130,6 +130,44 @@ impl<'a> Decoder<'a> {
     }
 }
 
+/// The key that an expression of `| logfmt a="key"` names: a word or a text in quotes, and texts in quotes behind it.
+pub(super) fn key_of_expression(text: &str) -> Result<String, String> {
+    let fail = |cause: String| Err(format!("cannot parse expression [{text}]: {cause}"));
+    let blank = |c: char| matches!(c, ' ' | '\t' | '\n');
+    let word = |c: char| c == '_' || c.is_ascii_alphanumeric();
+    let mut rest = text.trim_start_matches(blank);
+    let mut parts: Vec<&str> = Vec::new();
+    while let Some(first) = rest.chars().next() {
+        if first == '"' {
+            let body = rest.get(1..).unwrap_or("");
+            let end = body.find(['"', ']']);
+            parts.push(body.get(..end.unwrap_or(body.len())).unwrap_or(""));
+            rest = end.and_then(|end| body.get(end + 1..)).unwrap_or("");
+        } else if word(first) && !first.is_ascii_digit() {
+            if !parts.is_empty() {
+                return fail("syntax error: unexpected KEY".to_owned());
+            }
+            let (key, after) = rest.split_at(rest.find(|c| !word(c)).unwrap_or(rest.len()));
+            parts.push(key);
+            rest = after;
+        } else if parts.is_empty() {
+            break;
+        } else {
+            return fail(format!("unexpected char {first}"));
+        }
+        rest = rest.trim_start_matches(blank);
+    }
+    match parts.as_slice() {
+        [] => fail("syntax error: unexpected $end, expecting STRING or KEY".to_owned()),
+        [key] => Ok((*key).to_owned()),
+        // Loki formats the list with the first part as the format: the others are noted as too much.
+        [key, more @ ..] => {
+            let more: Vec<String> = more.iter().map(|part| format!("string={part}")).collect();
+            Ok(format!("{key}%!(EXTRA {})", more.join(", ")))
+        }
+    }
+}
+
 /// The pairs of a line, values without quotes and escapes; a key alone has an empty value. `None` at the first fault.
 #[must_use]
 pub fn logfmt_pairs(line: &str) -> Option<Vec<(&str, Cow<'_, str>)>> {
@@ -203,22 +241,21 @@ fn value_text<'v>(buffer: &'v mut String, raw: Raw<'v>) -> &'v str {
 
 impl LogfmtStage {
     /// Sets labels, and `__error__` at a fault when strict.
-    pub(crate) fn run(
-        &self,
-        line: &str,
-        buffers: &mut LogfmtBuffers,
-        metadata: &[(&str, &str)],
-        scratch: &mut Scratch,
-    ) {
-        if scratch.hints.no_labels {
+    pub(crate) fn run(&self, line: &str, buffers: &mut LogfmtBuffers, scratch: &mut Scratch) {
+        if scratch.needs_no_parser() {
             return;
+        }
+        for (name, _) in &self.params {
+            if !scratch.base_has(*name) {
+                scratch.set(*name, "");
+            }
         }
         let mut decoder = Decoder::new(line);
         while let Some(pair) = decoder.next_pair() {
             let (key, raw) = match pair {
                 Ok(pair) => pair,
                 Err(fault) if self.strict => {
-                    scratch.set_error("LogfmtParserErr", &fault.text());
+                    scratch.set_parser_error("LogfmtParserErr", &fault.text());
                     break;
                 }
                 Err(_) => continue,
@@ -231,40 +268,46 @@ impl LogfmtStage {
             if buffers.key.is_empty() {
                 continue;
             }
-            if self.take(raw, buffers, scratch) {
+            let done = if self.params.is_empty() {
+                self.take(raw, buffers, scratch)
+            } else {
+                self.take_param(raw, buffers, scratch)
+            };
+            if done {
                 break;
             }
         }
-        self.fill_missing(metadata, scratch);
     }
 
     /// Stores the pair whose key lies in the buffers; true when nothing more is needed.
     fn take(&self, raw: Raw<'_>, buffers: &mut LogfmtBuffers, scratch: &mut Scratch) -> bool {
-        if self.params.is_empty() {
-            let name = scratch.names.intern(&buffers.key);
-            let target = scratch.target(name);
-            return scratch.wants(target) && scratch.extract(target, value_text(&mut buffers.value, raw));
-        }
-        if raw == Raw::Plain("") && !self.keep_empty {
-            return false;
-        }
-        let mut done = false;
-        for (name, key) in &self.params {
-            if *key == buffers.key {
-                let target = scratch.target(*name);
-                if scratch.wants(target) {
-                    done |= scratch.extract(target, value_text(&mut buffers.value, raw));
-                }
-            }
-        }
-        done
+        let name = scratch.names.intern(&buffers.key);
+        let target = scratch.target(name);
+        scratch.wants(target) && scratch.extract(target, value_text(&mut buffers.value, raw))
     }
 
-    fn fill_missing(&self, metadata: &[(&str, &str)], scratch: &mut Scratch) {
-        for (name, _) in &self.params {
-            if scratch.get(*name, metadata).is_none() {
-                scratch.set(*name, "");
-            }
+    /// As [`LogfmtStage::take`] where expressions say what to take. The last value wins; a key that is called as one of
+    /// the labels counts for that label, too.
+    fn take_param(&self, raw: Raw<'_>, buffers: &mut LogfmtBuffers, scratch: &mut Scratch) -> bool {
+        let key = scratch.names.intern(&buffers.key);
+        let is_label = self.params.iter().any(|(name, _)| *name == key);
+        if !is_label && !scratch.wants(key) {
+            return false;
         }
+        let renamed = self.params.iter().find(|(_, source)| *source == buffers.key);
+        let Some(name) = renamed.map(|(name, _)| *name).or(is_label.then_some(key)) else {
+            return false;
+        };
+        let target = scratch.target(name);
+        if target != name && !scratch.wants(target) {
+            return true;
+        }
+        let value = match raw {
+            // Loki drops a value with broken characters here, where elsewhere it replaces them.
+            Raw::Plain(text) if text.contains('\u{fffd}') => "",
+            raw => value_text(&mut buffers.value, raw),
+        };
+        scratch.set(target, value);
+        scratch.needs_no_parser()
     }
 }

@@ -158,7 +158,13 @@ fn early_conditions(steps: &[Step]) -> Vec<(NameId, Condition)> {
 /// Whether the expression of `| regexp` can be used.
 pub(crate) fn check_regexp_stage(pattern: &str) -> Result<(), String> {
     let regex = crate::re2::unanchored(pattern).map_err(|error| error.message().to_owned())?;
-    if regex.names.iter().flatten().next().is_none() {
+    let names: Vec<&String> = regex.names.iter().flatten().collect();
+    for (index, name) in names.iter().enumerate() {
+        if names.iter().take(index).any(|other| other == name) {
+            return Err(format!("duplicate extracted label name '{name}'"));
+        }
+    }
+    if names.is_empty() {
         return Err("at least one named capture must be supplied".to_owned());
     }
     Ok(())

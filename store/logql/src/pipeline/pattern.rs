@@ -49,7 +49,7 @@ fn check_neighbours(pieces: &[Piece]) -> Result<(), String> {
         if let [Piece::Capture(first), Piece::Capture(second)] = pair {
             let name = |capture: &Option<String>| capture.clone().unwrap_or_else(|| "_".to_owned());
             return Err(format!(
-                "found consecutive capture '<{}><{}>'",
+                "found consecutive capture '<{}><{}>': invalid expression",
                 name(first),
                 name(second)
             ));
@@ -67,14 +67,14 @@ pub(crate) struct ParserPattern {
 impl ParserPattern {
     pub(crate) fn new(text: &str) -> Result<Self, String> {
         let pieces = pieces(text);
-        check_neighbours(&pieces)?;
         let names: Vec<&str> = names_of(&pieces).collect();
         if names.is_empty() {
             return Err("at least one capture is required".to_owned());
         }
+        check_neighbours(&pieces)?;
         for (index, name) in names.iter().enumerate() {
             if names.iter().take(index).any(|other| other == name) {
-                return Err(format!("duplicate capture name ({name})"));
+                return Err(format!("duplicate capture name ({name}): invalid expression"));
             }
         }
         Ok(Self { pieces })
@@ -139,10 +139,10 @@ pub(crate) struct LinePattern {
 impl LinePattern {
     pub(crate) fn new(text: &str) -> Result<Self, String> {
         let pieces = pieces(text);
+        check_neighbours(&pieces)?;
         if let Some(name) = names_of(&pieces).next() {
             return Err(format!("named captures are not allowed: found '<{name}>'"));
         }
-        check_neighbours(&pieces)?;
         Ok(Self { pieces })
     }
 

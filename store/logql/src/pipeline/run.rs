@@ -100,7 +100,7 @@ fn run_step(
         Step::Condition(condition) => return condition.passes(scratch, metadata),
         Step::Json => buffers.json.run(line, scratch),
         Step::JsonPaths(params) => json::run_paths(params, line, &mut buffers.text, metadata, scratch),
-        Step::Logfmt(stage) => stage.run(line, &mut buffers.logfmt, metadata, scratch),
+        Step::Logfmt(stage) => stage.run(line, &mut buffers.logfmt, scratch),
         Step::Regexp {
             regex,
             required,
@@ -146,9 +146,6 @@ fn regexp(
     locations: &mut Option<regex::CaptureLocations>,
     scratch: &mut Scratch,
 ) {
-    if scratch.hints.no_labels {
-        return;
-    }
     // Locations of another regex have another number of groups.
     if locations
         .as_ref()
@@ -173,7 +170,7 @@ fn regexp(
 }
 
 fn captures(pattern: &ParserPattern, names: &[NameId], line: &str, scratch: &mut Scratch) {
-    if scratch.hints.no_labels {
+    if scratch.needs_no_parser() {
         return;
     }
     let mut names = names.iter();

@@ -107,7 +107,7 @@ pub(crate) struct Hints {
     pub(crate) no_labels: bool,
     /// Only these are needed; parsing a line stops when all are there.
     pub(crate) required: Option<Vec<NameId>>,
-    /// The query looks at `__error__`: errors do not fail it.
+    /// The query looks at `__error__`: errors of parsers do not fail it.
     pub(crate) preserve_error: bool,
     /// Checked when a parser finds the label; the entry is dropped when one fails.
     pub(crate) early: Vec<(NameId, Condition)>,
@@ -124,7 +124,7 @@ struct Parsed {
 /// What is known about a name within the entry at hand.
 #[derive(Clone, Copy, Default)]
 struct Slot {
-    /// The entry in which a parser made the label.
+    /// The entry in which a stage made the label.
     extracted: u32,
     /// The name with `_extracted` behind it, plus one; 0: not made yet.
     suffixed: u32,
@@ -267,7 +267,7 @@ impl Scratch {
     }
 
     /// Whether the stream or the entry's metadata has the label, whatever stages did to it since.
-    fn base_has(&self, id: NameId) -> bool {
+    pub(crate) fn base_has(&self, id: NameId) -> bool {
         self.stream_names.contains(&id) || self.meta.iter().any(|meta| meta.name == id)
     }
 
@@ -276,7 +276,7 @@ impl Scratch {
         if self.base_has(id) { self.suffixed(id) } else { id }
     }
 
-    /// Whether a parser should store this label: it is needed, and no parser did so before.
+    /// Whether a parser should store this label: it is needed, and no stage made it before.
     pub(crate) fn wants(&mut self, target: NameId) -> bool {
         let needed = self
             .hints
@@ -298,15 +298,37 @@ impl Scratch {
     /// Stores what a parser found; true when nothing more is wanted of the line: all is there, or the entry is dropped
     /// ([`Scratch::is_dropped`]).
     pub(crate) fn extract(&mut self, target: NameId, value: &str) -> bool {
-        let epoch = self.epoch;
-        self.slot(target).extracted = epoch;
         self.set(target, value);
         if !self.passes_early(target) {
             self.dropped = true;
             return true;
         }
-        self.required_left = self.required_left.saturating_sub(1);
+        self.has_all()
+    }
+
+    /// Whether every label that the query needs was made.
+    fn has_all(&self) -> bool {
         self.hints.required.is_some() && self.required_left == 0
+    }
+
+    /// Whether parsers have nothing to do.
+    pub(crate) fn needs_no_parser(&self) -> bool {
+        self.hints.no_labels || self.has_all()
+    }
+
+    /// Notes that a stage made the label: parsers leave it alone from now on.
+    fn note_made(&mut self, id: NameId) {
+        let epoch = self.epoch;
+        if self.slot(id).extracted == epoch {
+            return;
+        }
+        self.slot(id).extracted = epoch;
+        let is_needed = self
+            .hints
+            .required
+            .as_ref()
+            .is_some_and(|required| required.contains(&id));
+        self.required_left = self.required_left.saturating_sub(usize::from(is_needed));
     }
 
     fn passes_early(&mut self, target: NameId) -> bool {
@@ -333,6 +355,7 @@ impl Scratch {
 
     /// Sets a parsed label; it hides metadata and stream labels of that name.
     pub(crate) fn set(&mut self, id: NameId, value: &str) {
+        self.note_made(id);
         let start = offset(self.arena.len());
         self.arena.push_str(value);
         let label = Parsed {
@@ -386,15 +409,19 @@ impl Scratch {
         self.error_details.map(|(start, end)| self.text(start, end))
     }
 
-    /// Sets `__error__`; a later error replaces an earlier one.
+    /// Sets `__error__`; a later error replaces an earlier one, whose details stay when the later one has none.
     pub(crate) fn set_error(&mut self, error: &'static str, details: &str) {
         self.error = Some(error);
-        self.error_details = None;
         if !details.is_empty() {
             let start = offset(self.arena.len());
             self.arena.push_str(details);
             self.error_details = Some((start, offset(self.arena.len())));
         }
+    }
+
+    /// As [`Scratch::set_error`] for parsers. Their errors do not fail a query that looks at `__error__`.
+    pub(crate) fn set_parser_error(&mut self, error: &'static str, details: &str) {
+        self.set_error(error, details);
         if self.hints.preserve_error {
             self.set(PRESERVE_ERROR, "true");
         }
@@ -438,13 +465,19 @@ impl Scratch {
 
     /// Parsed labels in no particular order; the errors are among them.
     pub(crate) fn visible_parsed(&self) -> impl Iterator<Item = (&str, &str)> {
+        let details = self.error_details();
+        let has_details = details.is_some();
+        // An error is shown instead of a field of the line that has its name.
+        let hidden = move |name: NameId| {
+            (name == ERROR && self.error.is_some()) || (name == ERROR_DETAILS && has_details)
+        };
         let labels = self
             .parsed
             .iter()
-            .filter(|label| !(label.name == ERROR && self.error.is_some()))
+            .filter(move |label| !hidden(label.name))
             .map(|label| (self.names.get(label.name), self.text(label.start, label.end)));
         let error = self.error.map(|error| ("__error__", error));
-        let details = self.error_details().map(|details| ("__error_details__", details));
+        let details = details.map(|details| ("__error_details__", details));
         labels.chain(error).chain(details)
     }
 

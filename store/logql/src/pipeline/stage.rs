@@ -1,10 +1,11 @@
 //! Stages, compiled.
 
 use super::format::{LabelFormatStage, LineFormatStage};
+use super::json::push_sanitized;
 use super::json_path::Path;
 use super::label_filter::Condition;
 use super::line_filter::LineFilter;
-use super::logfmt::LogfmtStage;
+use super::logfmt::{self, LogfmtStage};
 use super::pattern::ParserPattern;
 use super::scratch::{NameId, Names};
 use crate::Matcher;
@@ -127,18 +128,8 @@ fn logfmt_keys(
     let mut keys = Vec::with_capacity(params.len());
     for param in params {
         let key = &param.expression;
-        let is_word = |c: char| c == '_' || c.is_alphanumeric();
-        let fault = match key.chars().find(|c| !is_word(*c)) {
-            _ if key.is_empty() => Some("syntax error: unexpected $end, expecting KEY".to_owned()),
-            Some(c) if c.is_whitespace() => Some("syntax error: unexpected KEY".to_owned()),
-            Some(c) => Some(format!("unexpected char {c}")),
-            None => None,
-        };
-        if let Some(fault) = fault {
-            let cause = format!("cannot parse expression [{key}]: {fault}");
-            return Err(ParseError::in_stage(stage, cause));
-        }
-        keys.push((names.intern(&param.name), key.clone()));
+        let key = logfmt::key_of_expression(key).map_err(|cause| ParseError::in_stage(stage, cause))?;
+        keys.push((names.intern(&param.name), key));
     }
     Ok(keys)
 }
@@ -147,7 +138,11 @@ fn regexp(pattern: &str, names: &mut Names) -> Result<Step, ParseError> {
     let regex = re2::unanchored(pattern)?;
     let groups = regex.names.iter().enumerate();
     let groups = groups
-        .filter_map(|(index, name)| Some((index, names.intern(name.as_deref()?))))
+        .filter_map(|(index, name)| {
+            let mut key = String::new();
+            push_sanitized(name.as_deref()?, true, &mut key);
+            Some((index, names.intern(&key)))
+        })
         .collect();
     let required = regex.required.filter(|literal| literal.len() >= 3);
     Ok(Step::Regexp {

@@ -89,7 +89,7 @@ fn parsers() {
         (
             "| json",
             r#"{"a":1, "b"#,
-            "__error__=JSONParserErr __error_details__=Value is string, but can't find closing '\"' symbol a=1",
+            "__error__=JSONParserErr __error_details__=Malformed JSON error a=1",
         ),
         (
             "| json",

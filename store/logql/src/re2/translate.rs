@@ -197,9 +197,6 @@ impl<'a> Translator<'a> {
             if !valid {
                 return Err(error("invalid named capture", self.since(start)));
             }
-            if self.names.iter().flatten().any(|other| *other == name) {
-                return Err(error("duplicate capture group name", &name));
-            }
             self.names.push(Some(name));
             // Names are kept beside the expression: RE2 allows some that the crate does not.
             self.out.push('(');

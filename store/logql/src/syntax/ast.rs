@@ -152,7 +152,7 @@ pub enum LabelFilter {
         op: CompareOp,
         /// The literal, in bytes.
         bytes: u64,
-        /// The literal as written.
+        /// The literal as it is printed.
         text: String,
     },
     /// `a = ip("…")`
@@ -360,6 +360,14 @@ pub struct Grouping {
     pub without: bool,
     /// In the order written.
     pub labels: Vec<String>,
+}
+
+impl Grouping {
+    /// `by ()`: everything is one group. Vector aggregations do the same without it.
+    #[must_use]
+    pub fn is_single(&self) -> bool {
+        !self.without && self.labels.is_empty()
+    }
 }
 
 /// An aggregation over the series of one step.

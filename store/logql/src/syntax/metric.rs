@@ -226,6 +226,8 @@ impl Parser {
         }
         let parameter = validate::vector_parameter(op, parameter.as_deref())?;
         validate::vector_grouping(op, grouping.as_ref())?;
+        // `sum by () (…)` says no more than `sum(…)`.
+        let grouping = grouping.filter(|grouping| !grouping.is_single());
         Ok(MetricExpr::Aggregate(VectorAggregation {
             op,
             parameter,

@@ -1,7 +1,10 @@
 //! Several lines for long queries: what fits in 100 characters stays on one line, the rest is indented by two.
 
-use super::ast::{Expr, LogExpr, LogRange, MetricExpr, RangeAggregation, VectorAggregation};
-use super::print::{Operator, Selector};
+use super::ast::{
+    BinaryExpr, BinaryOp, Expr, LogExpr, LogRange, MetricExpr, RangeAggregation, Stage, VectorAggregation,
+};
+use super::metric::binding;
+use super::print::{Conversion, Operator, Selector};
 use crate::text::{format_float_g, quote_go};
 use crate::units::{format_go_duration, format_prometheus_duration};
 
@@ -26,7 +29,9 @@ fn log_expr(log: &LogExpr, level: usize) -> String {
     }
     let mut out = format!("{}{}", indent(level), Selector(log));
     for stage in &log.stages {
-        out.push_str(&format!("\n{}{stage}", indent(level + 1)));
+        // Loki forgets to indent `decolorize`.
+        let level = if *stage == Stage::Decolorize { 0 } else { level + 1 };
+        out.push_str(&format!("\n{}{stage}", indent(level)));
     }
     out
 }
@@ -41,11 +46,11 @@ fn metric_expr(expr: &MetricExpr, level: usize) -> String {
         MetricExpr::Range(aggregation) => range_aggregation(aggregation, level),
         MetricExpr::Aggregate(aggregation) => vector_aggregation(aggregation, level),
         MetricExpr::Binary(binary) => format!(
-            "{}\n{}{}\n{}",
-            side(&binary.left, level + 1),
+            "{}\n{}{:#}\n{}",
+            side(binary, &binary.left, level + 1),
             indent(level),
             Operator(binary),
-            side(&binary.right, level + 1)
+            side(binary, &binary.right, level + 1)
         ),
         MetricExpr::LabelReplace(replace) => {
             let mut arguments = vec![metric_expr(&replace.expr, level + 1)];
@@ -67,10 +72,18 @@ fn metric_expr(expr: &MetricExpr, level: usize) -> String {
     }
 }
 
-/// One side of a binary operator; an operator in it keeps its parentheses, lest the meaning change.
-fn side(expr: &MetricExpr, level: usize) -> String {
-    let splits = matches!(expr, MetricExpr::Binary(_)) && expr.to_string().len() > MAX_LINE;
-    if !splits {
+/// One side of a binary operator; an operator in it keeps its parentheses where the meaning would change without.
+fn side(parent: &BinaryExpr, expr: &MetricExpr, level: usize) -> String {
+    let needs = match expr {
+        MetricExpr::Binary(child) => {
+            let (inner, outer) = (binding(child.op), binding(parent.op));
+            let is_left = std::ptr::eq(expr, &parent.left);
+            let groups_to_its_side = is_left != (parent.op == BinaryOp::Pow);
+            inner < outer || (inner == outer && !groups_to_its_side)
+        }
+        _ => false,
+    };
+    if !needs || expr.to_string().len() <= MAX_LINE {
         return metric_expr(expr, level);
     }
     format!(
@@ -89,7 +102,7 @@ fn range_aggregation(aggregation: &RangeAggregation, level: usize) -> String {
     out.push_str(&log_range(&aggregation.range, level + 1));
     out.push_str(&format!("\n{})", indent(level)));
     if let Some(grouping) = &aggregation.grouping {
-        out.push_str(&grouping.to_string());
+        out.push_str(&format!("{grouping:#}"));
     }
     out
 }
@@ -97,19 +110,33 @@ fn range_aggregation(aggregation: &RangeAggregation, level: usize) -> String {
 fn log_range(range: &LogRange, level: usize) -> String {
     let mut out = log_expr(&range.log, level);
     if let Some(unwrap) = &range.unwrap {
-        out.push_str(&format!("\n{}{unwrap}", indent(level + 1)));
+        let margin = indent(level + 1);
+        out.push_str(&format!("\n{margin}{}", Conversion(unwrap)));
+        for filter in &unwrap.filters {
+            out.push_str(&format!("\n{margin}| {filter}"));
+        }
     }
     out.push_str(&format!(" [{}]", format_prometheus_duration(range.range)));
     if range.offset != 0 {
-        out.push_str(&format!(" offset {}", format_go_duration(range.offset)));
+        let exact = range.offset % 1_000_000 == 0;
+        let print = if exact {
+            format_prometheus_duration
+        } else {
+            format_go_duration
+        };
+        out.push_str(&format!(" offset {}", print(range.offset)));
     }
     out
 }
 
 fn vector_aggregation(aggregation: &VectorAggregation, level: usize) -> String {
     let mut out = format!("{}{}", indent(level), aggregation.op.as_str());
-    if let Some(grouping) = &aggregation.grouping {
-        out.push_str(&grouping.to_string());
+    if let Some(grouping) = aggregation
+        .grouping
+        .as_ref()
+        .filter(|grouping| !grouping.is_single())
+    {
+        out.push_str(&format!("{grouping:#}"));
     }
     out.push_str("(\n");
     if let Some(k) = aggregation.parameter {

@@ -3,7 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::ast::{
-    BinaryExpr, CompareOp, Conversion, Expr, Extraction, Grouping, LabelChoice, LabelFilter, LabelFormat,
+    self, BinaryExpr, CompareOp, Expr, Extraction, Grouping, LabelChoice, LabelFilter, LabelFormat,
     LabelFormatValue, LabelReplace, LineFilterExpr, LineFilterValue, LogExpr, LogRange, MetricExpr,
     RangeAggregation, Stage, Unwrap, VectorAggregation,
 };
@@ -202,7 +202,7 @@ impl Display for MetricExpr {
     }
 }
 
-/// The operator with its modifiers.
+/// The operator with its modifiers; `{:#}` as on a line of its own.
 pub(super) struct Operator<'a>(pub(super) &'a BinaryExpr);
 
 impl Display for Operator<'_> {
@@ -215,33 +215,35 @@ impl Display for Operator<'_> {
             return Ok(());
         };
         f.write_str(if matching.on { " on (" } else { " ignoring (" })?;
-        list(f, &matching.labels)?;
-        f.write_str(")")?;
+        // On several lines there are blanks between the labels; on one line there are none.
+        let comma = if f.alternate() { ", " } else { "," };
+        f.write_str(&matching.labels.join(comma))?;
+        f.write_str(") ")?;
         let Some(group) = &matching.group else {
             return Ok(());
         };
-        f.write_str(if group.left { " group_left" } else { " group_right" })?;
-        if group.include.is_empty() {
-            return f.write_str(" ()");
+        f.write_str(if group.left { "group_left" } else { "group_right" })?;
+        match group.include.as_slice() {
+            // A parenthesis behind it would be read as the labels to include.
+            [] if matches!(self.0.right, MetricExpr::Binary(_)) => f.write_str(" ()"),
+            [] => Ok(()),
+            labels => write!(f, " ({})", labels.join(comma)),
         }
-        f.write_str(" (")?;
-        list(f, &group.include)?;
-        f.write_str(")")
     }
 }
 
 impl Display for Grouping {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.without { " without (" } else { " by (" })?;
-        list(f, &self.labels)?;
-        f.write_str(")")
+        let comma = if f.alternate() { ", " } else { "," };
+        let word = if self.without { "without" } else { "by" };
+        write!(f, " {word} ({})", self.labels.join(comma))
     }
 }
 
 impl Display for VectorAggregation {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(self.op.as_str())?;
-        if let Some(grouping) = &self.grouping {
+        if let Some(grouping) = self.grouping.as_ref().filter(|grouping| !grouping.is_single()) {
             grouping.fmt(f)?;
         }
         f.write_str("(")?;
@@ -280,15 +282,24 @@ impl Display for LogRange {
     }
 }
 
+/// Prints only `| unwrap …`, without the filters behind it.
+pub(super) struct Conversion<'a>(pub(super) &'a Unwrap);
+
+impl Display for Conversion<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let label = &self.0.label;
+        match self.0.conversion {
+            ast::Conversion::Number => write!(f, "| unwrap {label}"),
+            ast::Conversion::Bytes => write!(f, "| unwrap bytes({label})"),
+            ast::Conversion::Duration => write!(f, "| unwrap duration({label})"),
+            ast::Conversion::DurationSeconds => write!(f, "| unwrap duration_seconds({label})"),
+        }
+    }
+}
+
 impl Display for Unwrap {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let label = &self.label;
-        match self.conversion {
-            Conversion::Number => write!(f, "| unwrap {label}")?,
-            Conversion::Bytes => write!(f, "| unwrap bytes({label})")?,
-            Conversion::Duration => write!(f, "| unwrap duration({label})")?,
-            Conversion::DurationSeconds => write!(f, "| unwrap duration_seconds({label})")?,
-        }
+        Conversion(self).fmt(f)?;
         for filter in &self.filters {
             write!(f, " | {filter}")?;
         }

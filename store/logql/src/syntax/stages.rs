@@ -18,7 +18,7 @@ impl Parser {
         loop {
             if let Some(op) = self.line_filter_op() {
                 self.advance();
-                stages.push(Stage::LineFilter(self.line_filter(op)?));
+                self.line_filter(op, stages)?;
             } else if *self.peek() == TokenKind::Symbol(Symbol::Pipe)
                 && *self.peek_second() != TokenKind::Keyword(Keyword::Unwrap)
             {
@@ -42,12 +42,19 @@ impl Parser {
         })
     }
 
-    fn line_filter(&mut self, op: LineFilterOp) -> Result<LineFilterExpr, ParseError> {
+    /// A filter with its `or` chain. None of a negative chain may match, which is one filter for each value.
+    fn line_filter(&mut self, op: LineFilterOp, stages: &mut Vec<Stage>) -> Result<(), ParseError> {
         let mut values = vec![self.line_filter_value()?];
         while self.take_keyword(Keyword::Or) {
             values.push(self.line_filter_value()?);
         }
-        Ok(LineFilterExpr { op, values })
+        let mut add = |values| stages.push(Stage::LineFilter(LineFilterExpr { op, values }));
+        if op.is_negative() {
+            values.into_iter().for_each(|value| add(vec![value]));
+        } else {
+            add(values);
+        }
+        Ok(())
     }
 
     fn line_filter_value(&mut self) -> Result<LineFilterValue, ParseError> {
@@ -277,11 +284,11 @@ impl Parser {
                 });
             }
             (TokenKind::Duration(nanos), _) => LabelFilter::Duration { name, op, nanos },
-            (TokenKind::Bytes(bytes, text), _) => LabelFilter::Bytes {
+            (TokenKind::Bytes(bytes, written), _) => LabelFilter::Bytes {
                 name,
                 op,
                 bytes,
-                text,
+                text: bytes_literal(bytes, written),
             },
             (TokenKind::Number(_) | TokenKind::Symbol(Symbol::Plus | Symbol::Minus), _) => {
                 let value = self.signed_number()?;
@@ -312,5 +319,14 @@ impl Parser {
             .map_err(|cause| ParseError::semantic(format!("unable to parse literal as a float: {cause}")))?;
         self.advance();
         Ok(value)
+    }
+}
+
+/// How a number of bytes is printed: Loki rounds to two digits. That is kept where it says the same number.
+fn bytes_literal(bytes: u64, written: String) -> String {
+    let rounded = units::humanize_bytes(bytes).replace(' ', "");
+    match units::parse_bytes(&rounded) == Ok(bytes) {
+        true => rounded,
+        false => written,
     }
 }

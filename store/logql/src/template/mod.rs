@@ -60,6 +60,22 @@ impl Template {
         Ok(())
     }
 
+    /// The label's name, when the template is nothing but `{{.name}}`.
+    pub(crate) fn only_field(&self) -> Option<&str> {
+        match self.root.as_slice() {
+            [Node::Action(pipe)] => pipe.only_field(),
+            _ => None,
+        }
+    }
+
+    /// The names that Loki finds in the template's fields, as hints for parsers; `$.name` and what other templates read
+    /// are not among them.
+    pub(crate) fn hinted_names(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        tree::hinted_names(&self.root, &mut names);
+        names
+    }
+
     /// The labels the template reads, when that can be said.
     pub(crate) fn fields(&self) -> Option<Vec<String>> {
         let mut names = Vec::new();

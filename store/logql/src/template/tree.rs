@@ -108,3 +108,58 @@ fn pipe_fields(pipe: &Pipe, names: &mut Vec<String>) -> bool {
             _ => true,
         })
 }
+
+impl Pipe {
+    /// The name, when the pipe is nothing but `.name`.
+    pub(super) fn only_field(&self) -> Option<&str> {
+        match (self.variables.as_slice(), self.commands.as_slice()) {
+            ([], [command]) => match command.operands.as_slice() {
+                [operand] => match (&operand.base, operand.fields.as_slice()) {
+                    (Base::Dot, [name]) => Some(name),
+                    _ => None,
+                },
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
+/// Collects the names of fields in actions, conditions and parentheses.
+pub(super) fn hinted_names(nodes: &[Node], names: &mut Vec<String>) {
+    for node in nodes {
+        match node {
+            Node::Text(_) | Node::Break | Node::Continue | Node::Call { .. } => {}
+            Node::Action(pipe) => hinted_pipe(pipe, names),
+            Node::If {
+                pipe,
+                then: body,
+                otherwise,
+            }
+            | Node::With {
+                pipe,
+                then: body,
+                otherwise,
+            }
+            | Node::Range {
+                pipe,
+                body,
+                otherwise,
+            } => {
+                hinted_pipe(pipe, names);
+                hinted_names(body, names);
+                hinted_names(otherwise, names);
+            }
+        }
+    }
+}
+
+fn hinted_pipe(pipe: &Pipe, names: &mut Vec<String>) {
+    for operand in pipe.commands.iter().flat_map(|command| &command.operands) {
+        match &operand.base {
+            Base::Dot => names.extend(operand.fields.iter().cloned()),
+            Base::Pipe(inner) if operand.fields.is_empty() => hinted_pipe(inner, names),
+            _ => {}
+        }
+    }
+}
