@@ -13,7 +13,7 @@ NUMBERS = ["0", "1", "-1", "5", "10", "42", "3.25", "-0.5", "1e3", "1e309", "NaN
 DURATIONS = ["5s", "1m30s", "1.5h", "250ms", "-3s", "1d", "1w", "0", "10", "5 s", "2µs", "2us", "100ns", "s", "", "1h1h", ".5s", "9999999h"]
 BYTES = ["5KB", "1.5GiB", "10", "10B", "1,024 KB", "3 MB", "2kib", "7kb", "-1KB", "1EB", "99EB", "", "KB", "1.5", "1e3"]
 LEVELS = ["error", "info", "WARN", "debug", "fatal", "Critical", "trace", "unknown", "notice"]
-KEYS = ["level", "msg", "n", "d", "b", "ip", "status", "a.b", "a-b", "1st", "job", "app", "trace_id", "_x", "ключ", "sp ace", "err", "path", "__error__", "a", "n", "msg"]
+KEYS = ["level", "msg", "n", "d", "b", "ip", "status", "a.b", "a-b", "1st", "job", "app", "trace_id", "_x", "ключ", "sp ace", "err", "path", "a", "n", "msg"]
 
 
 @dataclasses.dataclass

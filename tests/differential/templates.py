@@ -77,7 +77,7 @@ class Templates:
         choice = self.rng.random()
         if choice < 0.55:
             return node("argument", "." + self.pick(FIELDS))
-        return node("argument", self.pick(["__line__", "__timestamp__", ".", "$", "$.app", "1", "-2", "1.5", "0x10", "1e3", "'a'", "true", "nil", '"s"', "`r`", ".__error__", "(.app)", ".app.x", "1i", "0b11", "1_000"]))
+        return node("argument", self.pick(["__line__", "__timestamp__", ".", "$", "$.app", "1", "-2", "1.5", "0x10", "1e3", "'a'", "true", "nil", '"s"', "`r`", ".__error__", "(.app)", ".app.x", "0b11", "1_000"]))
 
     def argument(self, depth, kind="any"):
         """An argument, mostly of the type asked for."""

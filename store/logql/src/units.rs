@@ -64,7 +64,7 @@ pub(crate) fn parse_prometheus_duration(text: &str) -> Result<i64, String> {
 
 /// Parses Go's durations: `1.5h`, `-3s`, `2µs`, `1h30m`. ns.
 pub(crate) fn parse_go_duration(text: &str) -> Result<i64, String> {
-    let invalid = || format!("time: invalid duration {}", quote_go(text));
+    let invalid = || format!("time: invalid duration {}", quote_time(text));
     let (negative, mut rest) = match text.as_bytes().first() {
         Some(b'-') => (true, text.get(1..).unwrap_or("")),
         Some(b'+') => (false, text.get(1..).unwrap_or("")),
@@ -78,12 +78,13 @@ pub(crate) fn parse_go_duration(text: &str) -> Result<i64, String> {
     }
     let mut total: u64 = 0;
     while !rest.is_empty() {
-        let number_length = rest
-            .find(|c: char| !(c.is_ascii_digit() || c == '.'))
-            .unwrap_or(rest.len());
+        let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
+        let mut number_length = digits(rest);
+        if rest.as_bytes().get(number_length) == Some(&b'.') {
+            number_length += 1 + digits(rest.get(number_length + 1..).unwrap_or(""));
+        }
         let (number, after) = rest.split_at(number_length);
-        let dots = number.bytes().filter(|b| *b == b'.').count();
-        if number.is_empty() || number == "." || dots > 1 {
+        if number.is_empty() || number == "." {
             return Err(invalid());
         }
         let unit_length = after
@@ -91,13 +92,13 @@ pub(crate) fn parse_go_duration(text: &str) -> Result<i64, String> {
             .unwrap_or(after.len());
         let (unit, after) = after.split_at(unit_length);
         if unit.is_empty() {
-            return Err(format!("time: missing unit in duration {}", quote_go(text)));
+            return Err(format!("time: missing unit in duration {}", quote_time(text)));
         }
         let Some(scale) = go_unit(unit) else {
             return Err(format!(
                 "time: unknown unit {} in duration {}",
-                quote_go(unit),
-                quote_go(text)
+                quote_time(unit),
+                quote_time(text)
             ));
         };
         let nanos = scaled(number, scale).ok_or_else(invalid)?;
@@ -111,6 +112,20 @@ pub(crate) fn parse_go_duration(text: &str) -> Result<i64, String> {
         return Ok(0_i64.wrapping_sub_unsigned(total));
     }
     i64::try_from(total).map_err(|_| invalid())
+}
+
+/// A text in quotes as Go's errors about durations have it: what is not plain ASCII byte by byte.
+fn quote_time(text: &str) -> String {
+    let mut out = String::from("\"");
+    for byte in text.bytes() {
+        match byte {
+            b'"' | b'\\' => out.extend(['\\', char::from(byte)]),
+            b' '..=0x7f => out.push(char::from(byte)),
+            byte => out.push_str(&format!("\\x{byte:02x}")),
+        }
+    }
+    out.push('"');
+    out
 }
 
 fn go_unit(unit: &str) -> Option<u64> {

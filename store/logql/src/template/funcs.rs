@@ -1,6 +1,8 @@
 //! Functions of Go's templates and those Loki adds; what it takes from sprig is in `sprig`.
 
-use super::value::Value;
+use std::num::IntErrorKind;
+
+use super::value::{IntType, Value};
 use super::{Context, printf, sprig, time};
 use crate::re2;
 use crate::text::quote_go;
@@ -285,19 +287,32 @@ fn align<'a>(width: i64, text: &str, right: bool) -> Outcome<'a> {
 
 /// The unit follows from the number of digits.
 fn unix_to_time(text: &str) -> Result<i64, String> {
-    let fail = |cause: &str| format!("unable to parse time {}: {cause}", quote_go(text));
+    let fail = |cause: &str| format!("unable to parse time '{text}': {cause}");
+    let range = || {
+        fail(&format!(
+            "strconv.ParseInt: parsing {}: value out of range",
+            quote_go(text)
+        ))
+    };
     let value: i64 = text
         .parse()
-        .map_err(|_| fail("strconv.ParseInt: invalid syntax"))?;
+        .map_err(|error: std::num::ParseIntError| match error.kind() {
+            IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => range(),
+            _ => fail(&format!(
+                "strconv.ParseInt: parsing {}: invalid syntax",
+                quote_go(text)
+            )),
+        })?;
     let scale = match text.len() {
         5 => 86_400_000_000_000,
         10 => 1_000_000_000,
         13 => 1_000_000,
         16 => 1_000,
         19 => 1,
-        _ => return Err(format!("unable to parse time '{text}': unknown length")),
+        // Loki's text has a hole here, which clients see as it is.
+        _ => return Err(fail("%!w(<nil>)")),
     };
-    value.checked_mul(scale).ok_or_else(|| fail("value out of range"))
+    value.checked_mul(scale).ok_or_else(range)
 }
 
 fn url_encode(bytes: &[u8]) -> Vec<u8> {
@@ -449,45 +464,58 @@ fn builtin<'a>(name: &str, args: &mut Args<'_, 'a>, context: &'a dyn Context) ->
 fn equal(left: &Value<'_>, right: &Value<'_>) -> Result<bool, Failure> {
     Ok(match (left, right) {
         (Value::Str(a), Value::Str(b)) => a == b,
-        (Value::Int(a), Value::Int(b)) => a == b,
+        (a, b) if a.integer().is_some() && b.integer().is_some() => a.integer() == b.integer(),
         (Value::Float(a), Value::Float(b)) => a == b,
         (Value::Bool(a), Value::Bool(b)) => a == b,
         (Value::Time(a), Value::Time(b)) => a == b,
         (Value::Nil, Value::Nil) => true,
         (Value::Nil, _) | (_, Value::Nil) => false,
-        (Value::List(_) | Value::Map(_) | Value::Labels, _)
-        | (_, Value::List(_) | Value::Map(_) | Value::Labels) => {
-            return Err(Failure::Call("non-comparable type in comparison".to_owned()));
+        (a, b) if is_basic(a) || is_basic(b) => return Err(incompatible(a, b)),
+        (Value::Time(_), _) | (_, Value::Time(_)) => false,
+        (_, b) => {
+            let shown = String::from_utf8_lossy(&b.to_bytes()).into_owned();
+            let kind = b.type_name();
+            return Err(Failure::Call(format!("non-comparable type {shown}: {kind}")));
         }
-        _ => return Err(Failure::Call("incompatible types for comparison".to_owned())),
     })
 }
 
 fn less(left: &Value<'_>, right: &Value<'_>) -> Result<bool, Failure> {
     match (left, right) {
         (Value::Str(a), Value::Str(b)) => Ok(a < b),
-        (Value::Int(a), Value::Int(b)) => Ok(a < b),
+        (a, b) if a.integer().is_some() && b.integer().is_some() => Ok(a.integer() < b.integer()),
         (Value::Float(a), Value::Float(b)) => Ok(a < b),
-        (Value::Bool(_), Value::Bool(_)) => Err(Failure::Call("invalid type for comparison".to_owned())),
-        _ => Err(Failure::Call("incompatible types for comparison".to_owned())),
+        (a, b) if is_basic(a) && is_basic(b) && !matches!((a, b), (Value::Bool(_), Value::Bool(_))) => {
+            Err(incompatible(a, b))
+        }
+        _ => Err(Failure::Call("invalid type for comparison".to_owned())),
     }
+}
+
+/// Whether the value is a number, a string or a bool.
+fn is_basic(value: &Value<'_>) -> bool {
+    matches!(value, Value::Str(_) | Value::Float(_) | Value::Bool(_)) || value.integer().is_some()
+}
+
+fn incompatible(left: &Value<'_>, right: &Value<'_>) -> Failure {
+    let (left, right) = (left.type_name(), right.type_name());
+    Failure::Call(format!("incompatible types for comparison: {left} and {right}"))
 }
 
 fn element<'a>(value: Value<'a>, index: &Value<'a>, context: &'a dyn Context) -> Outcome<'a> {
     let fail = |message: String| Err(Failure::Call(message));
     match (value, index) {
-        (Value::List(mut list), Value::Int(index)) => {
-            match usize::try_from(*index).ok().filter(|i| *i < list.len()) {
-                Some(position) => Ok(list.swap_remove(position)),
-                None => fail(format!("index out of range: {index}")),
+        (Value::List(mut list), index) => {
+            let at = position(index, list.len())?;
+            match at < list.len() {
+                true => Ok(list.swap_remove(at)),
+                false => fail("reflect: slice index out of range".to_owned()),
             }
         }
-        (Value::Str(text), Value::Int(index)) => {
-            match usize::try_from(*index).ok().and_then(|index| text.get(index)) {
-                Some(byte) => Ok(Value::Int(i64::from(*byte))),
-                None => fail(format!("index out of range: {index}")),
-            }
-        }
+        (Value::Str(text), index) => match text.get(position(index, text.len())?) {
+            Some(byte) => Ok(Value::Typed(i64::from(*byte), IntType::Uint8)),
+            None => fail("reflect: string index out of range".to_owned()),
+        },
         (Value::Map(mut map), Value::Str(key)) => Ok(map
             .remove(String::from_utf8_lossy(key).as_ref())
             .unwrap_or(Value::Nil)),
@@ -495,44 +523,54 @@ fn element<'a>(value: Value<'a>, index: &Value<'a>, context: &'a dyn Context) ->
             let value = context.label(String::from_utf8_lossy(key).as_ref());
             Ok(Value::borrowed(value.unwrap_or("")))
         }
-        (Value::List(_) | Value::Str(_), other) => fail(format!(
-            "cannot index slice/array with type {}",
-            other.type_name()
-        )),
+        (Value::Map(_) | Value::Labels, Value::Nil) => {
+            fail("value is nil; should be of type string".to_owned())
+        }
+        (Value::Map(_) | Value::Labels, other) => {
+            fail(format!("value has type {}; should be string", other.type_name()))
+        }
         (Value::Nil, _) => fail("index of untyped nil".to_owned()),
         (other, _) => fail(format!("can't index item of type {}", other.type_name())),
     }
 }
 
+/// An index into something of `length`; one behind the end passes here.
+fn position(index: &Value<'_>, length: usize) -> Result<usize, Failure> {
+    let Some(number) = index.integer() else {
+        return Err(Failure::Call(match index {
+            Value::Nil => "cannot index slice/array with nil".to_owned(),
+            other => format!("cannot index slice/array with type {}", other.type_name()),
+        }));
+    };
+    let position = usize::try_from(number)
+        .ok()
+        .filter(|position| *position <= length);
+    position.ok_or_else(|| Failure::Call(format!("index out of range: {number}")))
+}
+
 fn slice<'a>(args: &mut Args<'_, 'a>) -> Outcome<'a> {
-    args.at_least(1)?;
     let value = args.any();
+    let indexes = args.rest();
+    let fail = |message: String| Err(Failure::Call(message));
+    if indexes.len() > 3 && value != Value::Nil {
+        return fail(format!("too many slice indexes: {}", indexes.len()));
+    }
     let length = match &value {
+        Value::Str(_) if indexes.len() == 3 => return fail("cannot 3-index slice a string".to_owned()),
         Value::Str(text) => text.len(),
         Value::List(list) => list.len(),
-        other => {
-            return Err(Failure::Call(format!(
-                "can't slice item of type {}",
-                other.type_name()
-            )));
-        }
+        Value::Nil => return fail("slice of untyped nil".to_owned()),
+        other => return fail(format!("can't slice item of type {}", other.type_name())),
     };
-    let mut bounds = [0, length];
-    for (place, index) in bounds.iter_mut().zip(args.rest()) {
-        let Value::Int(index) = index else {
-            return Err(Failure::Call(format!(
-                "cannot index slice/array with type {}",
-                index.type_name()
-            )));
-        };
-        *place = usize::try_from(index)
-            .ok()
-            .filter(|position| *position <= length)
-            .ok_or_else(|| Failure::Call(format!("index out of range: {index}")))?;
+    let mut bounds = [0, length, length];
+    for (place, index) in bounds.iter_mut().zip(&indexes) {
+        *place = position(index, length)?;
     }
-    let [from, to] = bounds;
-    if from > to {
-        return Err(Failure::Call(format!("invalid slice index: {from} > {to}")));
+    let [from, to, capacity] = bounds;
+    for (low, high) in [(from, to), (to, capacity)] {
+        if low > high {
+            return fail(format!("invalid slice index: {low} > {high}"));
+        }
     }
     Ok(match value {
         Value::Str(text) => Value::bytes(text.get(from..to).unwrap_or(&[]).to_vec()),

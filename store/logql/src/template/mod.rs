@@ -9,6 +9,7 @@ mod exec;
 mod funcs;
 mod parse;
 mod printf;
+mod signature;
 mod sprig;
 #[cfg(test)]
 mod tests;

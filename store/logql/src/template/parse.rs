@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::funcs;
-use super::tree::{Base, Command, Node, Operand, Pipe};
+use super::tree::{Base, Command, Node, Number, Operand, Pipe};
 use crate::text::{quote_go, unquote_escapes};
 
 /// How deep blocks and parentheses may nest.
@@ -22,6 +22,7 @@ pub(super) fn parse(name: &'static str, text: &str) -> Result<Parsed, String> {
         variables: vec!["$".to_owned()],
         defined: HashMap::new(),
         in_range: 0,
+        inside: false,
     };
     let (root, end) = parser.list()?;
     match end {
@@ -48,6 +49,8 @@ struct Parser<'a> {
     variables: Vec<String>,
     defined: HashMap<String, Vec<Node>>,
     in_range: usize,
+    /// Inside a block: templates can't be defined there.
+    inside: bool,
 }
 
 impl<'a> Parser<'a> {
@@ -196,11 +199,13 @@ impl<'a> Parser<'a> {
                 self.close_action("else")?;
                 return Ok(Some(Stop::Else(None)));
             }
+            "define" if self.inside => return Err(self.error("unexpected <define> in command")),
             "define" | "block" => {
                 let call = self.nested(|parser| parser.define(word == "block"))?;
                 nodes.extend(call);
             }
             "template" => {
+                self.skip_blank();
                 let at = self.at;
                 let name = self.quoted_name("template clause")?;
                 let pipe = if self.take_close() {
@@ -245,12 +250,22 @@ impl<'a> Parser<'a> {
             None
         };
         let variables = std::mem::replace(&mut self.variables, vec!["$".to_owned()]);
+        let outer = std::mem::replace(&mut self.inside, true);
         let (body, end) = self.list()?;
+        self.inside = outer;
         self.variables = variables;
         if !matches!(end, Stop::Closed) {
             return Err(self.error(format!("unexpected EOF in {what}")));
         }
-        self.defined.insert(name.clone(), body);
+        if !is_empty(&body) {
+            if self.defined.get(&name).is_some_and(|known| !is_empty(known)) {
+                let name = quote_go(&name);
+                return Err(self.error(format!("template: multiple definition of template {name}")));
+            }
+            self.defined.insert(name.clone(), body);
+        } else {
+            self.defined.entry(name.clone()).or_insert(body);
+        }
         Ok(is_block.then_some(Node::Call { name, pipe, at }))
     }
 
@@ -263,6 +278,13 @@ impl<'a> Parser<'a> {
     }
 
     fn control_body(&mut self, word: &str, pipe: Pipe) -> Result<Node, String> {
+        let outer = std::mem::replace(&mut self.inside, true);
+        let node = self.branches(word, pipe);
+        self.inside = outer;
+        node
+    }
+
+    fn branches(&mut self, word: &str, pipe: Pipe) -> Result<Node, String> {
         let loops = usize::from(word == "range");
         self.in_range += loops;
         let (then, end) = self.list()?;
@@ -318,10 +340,13 @@ impl<'a> Parser<'a> {
     }
 
     fn pipe_until(&mut self, what: &str, in_parentheses: bool) -> Result<Pipe, String> {
+        self.skip_blank();
         let mut pipe = Pipe {
             variables: Vec::new(),
             declares: false,
             commands: Vec::new(),
+            at: self.at,
+            text: String::new(),
         };
         self.declarations(&mut pipe, what)?;
         loop {
@@ -346,16 +371,24 @@ impl<'a> Parser<'a> {
                 });
                 if !executes {
                     let stage = pipe.commands.len() + 1;
-                    let text = &command.text;
-                    return Err(self.error(format!(
-                        "non executable command in pipeline stage {stage}: {text}"
-                    )));
+                    return Err(self.error(format!("non executable command in pipeline stage {stage}")));
                 }
             }
             pipe.commands.push(command);
         }
         self.variables
             .extend(pipe.variables.iter().filter(|_| pipe.declares).cloned());
+        let commands: Vec<&str> = pipe
+            .commands
+            .iter()
+            .map(|command| command.text.as_str())
+            .collect();
+        let sets = match pipe.variables.join(", ") {
+            names if names.is_empty() => names,
+            names if pipe.declares => format!("{names} := "),
+            names => format!("{names} = "),
+        };
+        pipe.text = format!("{sets}{}", commands.join(" | "));
         Ok(pipe)
     }
 
@@ -411,7 +444,10 @@ impl<'a> Parser<'a> {
                 break;
             }
             match self.operand()? {
-                Some(operand) => operands.push(operand),
+                Some(operand) => {
+                    operands.push(operand);
+                    self.check_operand_end()?;
+                }
                 None => {
                     let found: String = self.rest().chars().take(1).collect();
                     if found.is_empty() {
@@ -432,6 +468,18 @@ impl<'a> Parser<'a> {
         Ok(Command { operands, at, text })
     }
 
+    /// An operand is followed by a blank, a pipe or the end of the command.
+    fn check_operand_end(&self) -> Result<(), String> {
+        let rest = self.rest();
+        let ends =
+            rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n', '|', ')']) || rest.starts_with("}}");
+        if ends {
+            return Ok(());
+        }
+        let found: String = rest.chars().take(1).collect();
+        Err(self.error(format!("unexpected {} in operand", quote_go(&found))))
+    }
+
     fn operand(&mut self) -> Result<Option<Operand>, String> {
         let mut at = self.at;
         let Some((base, mut text)) = self.base()? else {
@@ -448,7 +496,7 @@ impl<'a> Parser<'a> {
                 .find(|c: char| !(c == '_' || c.is_alphanumeric()))
                 .unwrap_or(body.len());
             if length == 0 {
-                return Err(self.error("bad character U+002E '.'"));
+                return Err(self.error("unexpected <.> in operand"));
             }
             if !chained {
                 at = if matches!(base, Base::Variable(_)) {
@@ -464,12 +512,7 @@ impl<'a> Parser<'a> {
             fields.push(field.to_owned());
             self.at += length + 1;
         }
-        if chained
-            && matches!(
-                base,
-                Base::Nil | Base::Bool(_) | Base::Int(_) | Base::Float(_) | Base::Str(_)
-            )
-        {
+        if chained && matches!(base, Base::Nil | Base::Bool(_) | Base::Number(_) | Base::Str(_)) {
             return Err(self.error(format!("unexpected . after term {}", quote_go(&text))));
         }
         Ok(Some(Operand {
@@ -516,7 +559,7 @@ impl<'a> Parser<'a> {
                 return Err(self.error("unclosed left paren"));
             }
             self.at += 1;
-            let text = self.text.get(start..self.at).unwrap_or("").to_owned();
+            let text = format!("({})", pipe.text);
             return Ok(Some((Base::Pipe(Box::new(pipe)), text)));
         }
         if let Some(value) = self.string_literal()? {
@@ -534,6 +577,9 @@ impl<'a> Parser<'a> {
                 word => return Err(self.error(format!("function {} not defined", quote_go(word)))),
             };
             return Ok(Some((base, word.to_owned())));
+        }
+        if c == '\'' {
+            return self.character();
         }
         self.number()
     }
@@ -558,25 +604,42 @@ impl<'a> Parser<'a> {
             .unwrap_or(unsigned.len());
         let text = rest.get(..sign + length).unwrap_or("");
         self.at += text.len();
-        let digits = text.replace('_', "");
-        let magnitude = digits.trim_start_matches(['+', '-']);
-        let radix = match magnitude.get(..2).map(str::to_ascii_lowercase).as_deref() {
-            Some("0x") => i64::from_str_radix(magnitude.get(2..).unwrap_or(""), 16).ok(),
-            Some("0o") => i64::from_str_radix(magnitude.get(2..).unwrap_or(""), 8).ok(),
-            Some("0b") => i64::from_str_radix(magnitude.get(2..).unwrap_or(""), 2).ok(),
-            _ => None,
+        match number_of(text) {
+            Some(number) => Ok(Some((Base::Number(number), text.to_owned()))),
+            None => Err(self.error(format!("bad number syntax: {}", quote_go(text)))),
+        }
+    }
+
+    /// `'a'`: the character's number.
+    fn character(&mut self) -> Result<Option<(Base, String)>, String> {
+        let body = self.rest().get(1..).unwrap_or("");
+        let mut escaped = false;
+        let end = body
+            .char_indices()
+            .take_while(|(_, c)| *c != '\n')
+            .find(|(_, c)| {
+                let ends = *c == '\'' && !escaped;
+                escaped = *c == '\\' && !escaped;
+                ends
+            });
+        let Some((end, _)) = end else {
+            return Err(self.error("unterminated character constant"));
         };
-        let negate = digits.starts_with('-');
-        let base = if let Some(value) = radix {
-            Base::Int(if negate { -value } else { value })
-        } else if let Ok(value) = digits.parse::<i64>() {
-            Base::Int(value)
-        } else if let Ok(value) = crate::units::parse_go_float(&digits) {
-            Base::Float(value)
-        } else {
-            return Err(self.error(format!("bad number syntax: {}", quote_go(text))));
+        let text = self.rest().get(..end + 2).unwrap_or("");
+        let inner = body.get(..end).unwrap_or("").replace("\\'", "'");
+        let one = unquote_escapes(&inner)
+            .ok()
+            .filter(|inner| inner.chars().count() == 1);
+        let Some(c) = one.and_then(|inner| inner.chars().next()) else {
+            return Err(self.error(format!("malformed character constant: {text}")));
         };
-        Ok(Some((base, text.to_owned())))
+        self.at += text.len();
+        let number = Number {
+            int: Some(i64::from(u32::from(c))),
+            float: f64::from(u32::from(c)),
+            is_float: false,
+        };
+        Ok(Some((Base::Number(number), text.to_owned())))
     }
 
     fn string_literal(&mut self) -> Result<Option<String>, String> {
@@ -607,4 +670,58 @@ impl<'a> Parser<'a> {
         }
         Err(self.error("unterminated quoted string"))
     }
+}
+
+/// Whether nodes are nothing but blanks.
+fn is_empty(nodes: &[Node]) -> bool {
+    let blank = |node: &Node| matches!(node, Node::Text(text) if text.trim().is_empty());
+    nodes.iter().all(blank)
+}
+
+/// Reads a number in any of Go's notations.
+fn number_of(text: &str) -> Option<Number> {
+    let (negative, magnitude) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let digits = magnitude.replace('_', "").to_ascii_lowercase();
+    let radix = match digits.get(..2) {
+        Some("0x") => 16,
+        Some("0o") => 8,
+        Some("0b") => 2,
+        _ if digits.starts_with('0') && digits.bytes().nth(1).is_some_and(|b| b.is_ascii_digit()) => 8,
+        _ => 10,
+    };
+    let has_prefix = digits
+        .bytes()
+        .nth(1)
+        .is_some_and(|b| b.is_ascii_alphabetic() && radix != 10);
+    let body = digits.get(if has_prefix { 2 } else { 0 }..);
+    let whole = body.and_then(|body| i128::from_str_radix(body, radix).ok());
+    let signed = |value: i128| i64::try_from(if negative { -value } else { value }).ok();
+    let is_hex = radix == 16 && !digits.contains('p');
+    let is_float = !is_hex && digits.contains(['.', 'e', 'p']);
+    if let Some(whole) = whole {
+        #[allow(clippy::cast_precision_loss, reason = "as in Go")]
+        let float = if negative { -(whole as f64) } else { whole as f64 };
+        let int = signed(whole);
+        return u64::try_from(whole)
+            .is_ok()
+            .then_some(Number { int, float, is_float });
+    }
+    let float = crate::units::parse_go_float(text)
+        .ok()
+        .filter(|float| float.is_finite())?;
+    if !is_float && !digits.starts_with('0') {
+        return None;
+    }
+    #[allow(clippy::cast_possible_truncation, reason = "checked by the way back")]
+    let int = float as i64;
+    #[allow(clippy::cast_precision_loss, reason = "the way back")]
+    let is_whole = int as f64 == float;
+    Some(Number {
+        int: is_whole.then_some(int),
+        float,
+        is_float,
+    })
 }

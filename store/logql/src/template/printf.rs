@@ -1,6 +1,6 @@
 //! Go's `print`, `println` and `printf`.
 
-use super::value::Value;
+use super::value::{IntType, Value};
 use crate::text::{format_float_f, format_float_g, quote_go};
 
 /// Widths and precisions beyond this are ignored.
@@ -149,7 +149,7 @@ fn pad(out: &mut Vec<u8>, spec: &Spec, verb: char, value: &Value<'_>) {
         .map(|c| c.valid().chars().count() + c.invalid().len())
         .sum::<usize>();
     let missing = spec.width.unwrap_or(0).saturating_sub(length);
-    let numeric = matches!(value, Value::Int(_) | Value::Float(_));
+    let numeric = matches!(value, Value::Float(_)) || value.integer().is_some();
     if spec.minus {
         out.extend_from_slice(&body);
         out.extend(std::iter::repeat_n(b' ', missing));
@@ -177,8 +177,15 @@ fn body(spec: &Spec, verb: char, value: &Value<'_>) -> Vec<u8> {
             ""
         }
     };
+    let named = matches!(
+        value,
+        Value::Time(_) | Value::Typed(_, IntType::Month | IntType::Weekday)
+    );
+    if named && matches!(verb, 's' | 'q' | 'x' | 'X' | 'v') {
+        return body(spec, verb, &Value::bytes(value.to_bytes()));
+    }
     match (verb, value) {
-        ('v', Value::Int(number)) if spec.plus => {
+        ('v', Value::Int(number) | Value::Typed(number, IntType::Int64 | IntType::Uint8)) if spec.plus => {
             format!("{}{}", sign(*number < 0), number.unsigned_abs()).into_bytes()
         }
         ('v' | 's', Value::Str(text)) => truncated(text, spec.precision),
@@ -202,7 +209,7 @@ fn body(spec: &Spec, verb: char, value: &Value<'_>) -> Vec<u8> {
             .iter()
             .flat_map(|b| format!("{b:02X}").into_bytes())
             .collect(),
-        ('d' | 'x' | 'X' | 'o' | 'b' | 'c' | 'U' | 'q', Value::Int(number)) => {
+        ('d' | 'x' | 'X' | 'o' | 'b' | 'c' | 'U' | 'q', Value::Int(number) | Value::Typed(number, _)) => {
             let magnitude = number.unsigned_abs();
             let digits = match verb {
                 'x' if spec.sharp => format!("0x{magnitude:x}"),

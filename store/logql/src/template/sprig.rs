@@ -2,7 +2,7 @@
 
 use super::funcs::{Args, Failure, MAX_RESULT, Outcome, bounded};
 use super::time;
-use super::value::Value;
+use super::value::{IntType, Value};
 
 pub(super) const NAMES: &[&str] = &[
     "b64enc",
@@ -83,7 +83,10 @@ fn integers<'a>(name: &str, args: &mut Args<'_, 'a>) -> Outcome<'a> {
             _ => result,
         };
     }
-    Ok(Value::Int(result))
+    Ok(match name {
+        "int" => Value::Int(result),
+        _ => Value::Typed(result, IntType::Int64),
+    })
 }
 
 fn floats<'a>(name: &str, args: &mut Args<'_, 'a>) -> Outcome<'a> {
@@ -101,7 +104,15 @@ fn floats<'a>(name: &str, args: &mut Args<'_, 'a>) -> Outcome<'a> {
         "floor" => return Ok(Value::Float(result.floor())),
         _ => {}
     }
+    let is_decimal = matches!(name, "addf" | "subf" | "mulf" | "divf");
+    // `addf` starts from 0, which is a decimal as well.
+    decimal(result)
+        .map(drop)
+        .or_else(|error| if is_decimal { Err(error) } else { Ok(()) })?;
     for next in numbers {
+        if is_decimal {
+            decimal(next)?;
+        }
         result = match name {
             "addf" => result + next,
             "subf" => result - next,
@@ -117,6 +128,15 @@ fn floats<'a>(name: &str, args: &mut Args<'_, 'a>) -> Outcome<'a> {
         result = tidy(result);
     }
     Ok(Value::Float(result))
+}
+
+/// A number that decimal arithmetic can take.
+fn decimal(value: f64) -> Result<f64, Failure> {
+    if value.is_finite() {
+        return Ok(value);
+    }
+    let shown = crate::text::format_float_g(value);
+    Err(Failure::Call(format!("Cannot create a Decimal from {shown}")))
 }
 
 /// Decimal arithmetic gives 0.3 for 0.1 + 0.2; fifteen digits do the same.
@@ -155,7 +175,9 @@ fn values<'a>(name: &str, args: &mut Args<'_, 'a>) -> Outcome<'a> {
             let layout = args.string()?;
             let ts = match args.any() {
                 Value::Time(ts) => ts,
-                Value::Int(seconds) => seconds.saturating_mul(1_000_000_000),
+                Value::Int(seconds) | Value::Typed(seconds, IntType::Int64) => {
+                    seconds.saturating_mul(1_000_000_000)
+                }
                 _ => now(),
             };
             Ok(Value::text(time::format(ts, &layout)))
@@ -346,32 +368,48 @@ fn base64_encode(bytes: &[u8]) -> String {
     out
 }
 
+/// Newlines are skipped; positions in errors count them.
 fn base64_decode(text: &[u8]) -> Result<Vec<u8>, String> {
-    let text: Vec<u8> = text
-        .iter()
-        .copied()
-        .filter(|b| !matches!(b, b'\n' | b'\r'))
-        .collect();
-    let padding = text.iter().rev().take_while(|b| **b == b'=').count().min(2);
-    let body = text.get(..text.len() - padding).unwrap_or(&[]);
-    let mut out = Vec::with_capacity(body.len() * 3 / 4);
-    let (mut group, mut bits) = (0_u32, 0);
-    for (at, byte) in body.iter().enumerate() {
-        let Some(digit) = BASE64.iter().position(|b| b == byte) else {
-            return Err(format!("illegal base64 data at input byte {at}"));
-        };
-        group = group << 6 | u32::try_from(digit).unwrap_or(0);
-        bits += 6;
-        if bits >= 8 {
-            bits -= 8;
-            out.push(u8::try_from((group >> bits) & 0xff).unwrap_or(0));
+    let fail = |at: usize| Err(format!("illegal base64 data at input byte {at}"));
+    let newline = |b: &u8| matches!(b, b'\n' | b'\r');
+    let mut out = Vec::with_capacity(text.len() * 3 / 4);
+    let (mut group, mut digits, mut at) = (0_u32, 0_u32, 0);
+    while let Some(byte) = text.get(at) {
+        at += 1;
+        if newline(byte) {
+            continue;
         }
+        if let Some(digit) = BASE64.iter().position(|b| b == byte) {
+            group = group << 6 | u32::try_from(digit).unwrap_or(0);
+            digits += 1;
+            if digits == 4 {
+                out.extend(group.to_be_bytes().iter().skip(1));
+                (group, digits) = (0, 0);
+            }
+            continue;
+        }
+        if *byte != b'=' || digits < 2 {
+            return fail(at - 1);
+        }
+        let skip = |from: usize| from + text.iter().skip(from).take_while(|b| newline(b)).count();
+        if digits == 2 {
+            at = skip(at);
+            match text.get(at) {
+                None => return fail(text.len()),
+                Some(b'=') => at += 1,
+                Some(_) => return fail(at - 1),
+            }
+        }
+        at = skip(at);
+        if at < text.len() {
+            return fail(at);
+        }
+        let bytes = (group << (6 * (4 - digits))).to_be_bytes();
+        out.extend(bytes.iter().skip(1).take(digits as usize - 1));
+        return Ok(out);
     }
-    if !text.len().is_multiple_of(4) {
-        return Err(format!(
-            "illegal base64 data at input byte {}",
-            text.len() / 4 * 4
-        ));
+    match digits {
+        0 => Ok(out),
+        digits => fail(at - digits as usize),
     }
-    Ok(out)
 }

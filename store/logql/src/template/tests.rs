@@ -146,7 +146,7 @@ fn errors() {
         ),
         (
             "{{ alignLeft \"a\" .n }}",
-            "template: line:1:3: executing \"line\" at <alignLeft \"a\" .n>: wrong type for value; expected int; got string",
+            "template: line:1:13: executing \"line\" at <\"a\">: expected integer; found \"a\"",
         ),
         (
             "{{ mod 1 0 }}",

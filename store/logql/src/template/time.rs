@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use jiff::civil::{DateTime, date};
 use jiff::tz::TimeZone;
 
-use super::value::Value;
+use super::value::{IntType, Value};
 
 /// Go's zero time cannot be held in ns since the epoch; the earliest time stands for it.
 pub(super) const ZERO: i64 = i64::MIN;
@@ -183,6 +183,18 @@ fn format_piece(piece: &str, at: DateTime) -> String {
     }
 }
 
+/// The name of a month, from 1.
+pub(super) fn month(number: i64) -> &'static str {
+    let index = usize::try_from(number - 1).ok();
+    index.and_then(|index| MONTHS.get(index)).copied().unwrap_or("")
+}
+
+/// The name of a day, Sunday is 0.
+pub(super) fn weekday(number: i64) -> &'static str {
+    let index = usize::try_from(number).ok();
+    index.and_then(|index| DAYS.get(index)).copied().unwrap_or("")
+}
+
 fn fraction(piece: &str, nanos: i32) -> String {
     let digits = piece.len() - 1;
     let text = format!("{nanos:09}");
@@ -201,10 +213,10 @@ pub(super) fn method(ts: i64, name: &str) -> Option<Value<'static>> {
     let at = civil(ts);
     let seconds = ts.div_euclid(1_000_000_000);
     Some(match name {
-        "Unix" => Value::Int(seconds),
-        "UnixMilli" => Value::Int(ts.div_euclid(1_000_000)),
-        "UnixMicro" => Value::Int(ts.div_euclid(1_000)),
-        "UnixNano" => Value::Int(ts),
+        "Unix" => Value::Typed(seconds, IntType::Int64),
+        "UnixMilli" => Value::Typed(ts.div_euclid(1_000_000), IntType::Int64),
+        "UnixMicro" => Value::Typed(ts.div_euclid(1_000), IntType::Int64),
+        "UnixNano" => Value::Typed(ts, IntType::Int64),
         "Nanosecond" => Value::Int(ts.rem_euclid(1_000_000_000)),
         "Second" => Value::Int(i64::from(at.second())),
         "Minute" => Value::Int(i64::from(at.minute())),
@@ -212,8 +224,11 @@ pub(super) fn method(ts: i64, name: &str) -> Option<Value<'static>> {
         "Day" => Value::Int(i64::from(at.day())),
         "YearDay" => Value::Int(i64::from(at.date().day_of_year())),
         "Year" => Value::Int(i64::from(at.year())),
-        "Month" => Value::text(format_piece("January", at)),
-        "Weekday" => Value::text(format_piece("Monday", at)),
+        "Month" => Value::Typed(i64::from(at.month()), IntType::Month),
+        "Weekday" => {
+            let day = at.weekday().to_sunday_zero_offset();
+            Value::Typed(i64::from(day), IntType::Weekday)
+        }
         "UTC" | "Local" => Value::Time(ts),
         "IsZero" => Value::Bool(ts == ZERO),
         "String" => Value::text(format(ts, "2006-01-02 15:04:05.999999999 -0700 MST")),

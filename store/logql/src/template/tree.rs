@@ -35,6 +35,10 @@ pub(super) struct Pipe {
     pub(super) variables: Vec<String>,
     pub(super) declares: bool,
     pub(super) commands: Vec<Command>,
+    /// Where its first token stands.
+    pub(super) at: usize,
+    /// As Go prints it in errors, without parentheses.
+    pub(super) text: String,
 }
 
 /// An operand and its arguments.
@@ -64,10 +68,19 @@ pub(super) enum Base {
     Function(String),
     Nil,
     Bool(bool),
-    Int(i64),
-    Float(f64),
+    Number(Number),
     Str(String),
     Pipe(Box<Pipe>),
+}
+
+/// A number as it is written: what it becomes depends on what is wanted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Number {
+    /// When it is a whole number that fits.
+    pub(super) int: Option<i64>,
+    pub(super) float: f64,
+    /// Where nothing special is wanted, it is a float.
+    pub(super) is_float: bool,
 }
 
 /// Collects the labels that nodes read; false when they read the whole set.

@@ -11,6 +11,8 @@ pub(super) enum Value<'a> {
     Nil,
     Str(Cow<'a, [u8]>),
     Int(i64),
+    /// An integer of another type.
+    Typed(i64, IntType),
     Float(f64),
     Bool(bool),
     /// ns since the epoch.
@@ -21,7 +23,25 @@ pub(super) enum Value<'a> {
     Labels,
 }
 
+/// Integer types beside `int`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum IntType {
+    Int64,
+    /// A byte of a string.
+    Uint8,
+    Month,
+    Weekday,
+}
+
 impl<'a> Value<'a> {
+    /// The number, of any integer type.
+    pub(super) fn integer(&self) -> Option<i64> {
+        match self {
+            Self::Int(value) | Self::Typed(value, _) => Some(*value),
+            _ => None,
+        }
+    }
+
     pub(super) fn text(text: impl Into<String>) -> Self {
         Self::Str(Cow::Owned(text.into().into_bytes()))
     }
@@ -40,6 +60,10 @@ impl<'a> Value<'a> {
             Self::Nil => "<nil>",
             Self::Str(_) => "string",
             Self::Int(_) => "int",
+            Self::Typed(_, IntType::Int64) => "int64",
+            Self::Typed(_, IntType::Uint8) => "uint8",
+            Self::Typed(_, IntType::Month) => "time.Month",
+            Self::Typed(_, IntType::Weekday) => "time.Weekday",
             Self::Float(_) => "float64",
             Self::Bool(_) => "bool",
             Self::Time(_) => "time.Time",
@@ -54,7 +78,7 @@ impl<'a> Value<'a> {
         match self {
             Self::Nil => false,
             Self::Str(text) => !text.is_empty(),
-            Self::Int(value) => *value != 0,
+            Self::Int(value) | Self::Typed(value, _) => *value != 0,
             Self::Float(value) => *value != 0.0,
             Self::Bool(value) => *value,
             Self::Time(_) | Self::Labels => true,
@@ -68,7 +92,13 @@ impl<'a> Value<'a> {
         match self {
             Self::Nil => out.extend_from_slice(b"<nil>"),
             Self::Str(text) => out.extend_from_slice(text),
-            Self::Int(value) => out.extend_from_slice(value.to_string().as_bytes()),
+            Self::Typed(value, IntType::Month) => {
+                out.extend_from_slice(super::time::month(*value).as_bytes());
+            }
+            Self::Typed(value, IntType::Weekday) => {
+                out.extend_from_slice(super::time::weekday(*value).as_bytes());
+            }
+            Self::Int(value) | Self::Typed(value, _) => out.extend_from_slice(value.to_string().as_bytes()),
             Self::Float(value) => out.extend_from_slice(format_float_g(*value).as_bytes()),
             Self::Bool(value) => out.extend_from_slice(if *value { b"true" } else { b"false" }),
             Self::Time(ts) => {
@@ -138,7 +168,9 @@ impl<'a> Value<'a> {
     /// As an integer, as sprig casts anything: what is no number is 0.
     pub(super) fn cast_int(&self) -> i64 {
         match self {
-            Self::Int(value) => *value,
+            // Numbers with a name of their own are none to sprig.
+            Self::Typed(_, IntType::Month | IntType::Weekday) => 0,
+            Self::Int(value) | Self::Typed(value, _) => *value,
             #[allow(clippy::cast_possible_truncation, reason = "saturates")]
             Self::Float(value) => *value as i64,
             Self::Bool(value) => i64::from(*value),
@@ -151,7 +183,7 @@ impl<'a> Value<'a> {
     pub(super) fn cast_float(&self) -> f64 {
         match self {
             #[allow(clippy::cast_precision_loss, reason = "as in Go")]
-            Self::Int(value) => *value as f64,
+            Self::Int(value) | Self::Typed(value, IntType::Int64 | IntType::Uint8) => *value as f64,
             Self::Float(value) => *value,
             Self::Bool(value) => f64::from(u8::from(*value)),
             Self::Str(text) => std::str::from_utf8(text)
@@ -169,6 +201,18 @@ fn parse_int(text: &str) -> i64 {
         Some((whole, fraction)) if fraction.bytes().all(|b| b == b'0') => whole,
         _ => text,
     };
+    let bytes = text.as_bytes();
+    let misplaced = |at: usize| {
+        let digit = |at: Option<usize>| {
+            at.and_then(|at| bytes.get(at))
+                .is_some_and(u8::is_ascii_alphanumeric)
+        };
+        bytes.get(at) == Some(&b'_') && !(digit(at.checked_sub(1)) && digit(Some(at + 1)))
+    };
+    if (0..bytes.len()).any(misplaced) {
+        return 0;
+    }
+    let text = &text.replace('_', "");
     let (negative, digits) = match text.strip_prefix('-') {
         Some(digits) => (true, digits),
         None => (false, text.strip_prefix('+').unwrap_or(text)),
