@@ -77,7 +77,7 @@ class Run:
             answers = pool.map(lambda one: (one, self.ours.ask(tenant, one[0]), self.theirs.ask(tenant, one[0])), asked)
             for (question, tree), mine, right in answers:
                 self.counts[right[0]] += 1
-                found = differs(mine, right)
+                found = differs(mine, right, question.params["query"])
                 if not found:
                     continue
                 self.counts["different"] += 1
@@ -88,7 +88,7 @@ class Run:
                     self.ours.push(again, small)
                     self.theirs.push(again, small)
                     mine, right = self.ours.ask(again, question), self.theirs.ask(again, question)
-                    found = differs(mine, right) or found
+                    found = differs(mine, right, question.params["query"]) or found
                 else:
                     small = streams
                 yield small, question, found, right

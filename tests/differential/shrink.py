@@ -12,7 +12,7 @@ class Shrinker:
         self.ours, self.theirs, self.tenant, self.budget = ours, theirs, tenant, budget
 
     def differ(self, tenant, question):
-        return differs(self.ours.ask(tenant, question), self.theirs.ask(tenant, question))
+        return differs(self.ours.ask(tenant, question), self.theirs.ask(tenant, question), question.params["query"])
 
     def shrink(self, kind, tenant, streams, question, tree):
         """The smallest (streams, question) found that still differs in the same way."""

@@ -73,10 +73,54 @@ impl LabelRegex {
 
 /// Compiles the regular expression of a label filter.
 pub(crate) fn label_filter(pattern: &str) -> Result<LabelRegex, ParseError> {
-    let regex = anchored(pattern)?;
     let translated = translate::translate(pattern)?;
+    if let Some(rest) = hir(&translated.pattern).and_then(|hir| without_empty_legs(&hir, true)) {
+        return Ok(LabelRegex::Anchored(anchored_with(&rest, "s")?));
+    }
+    let regex = anchored(pattern)?;
     let contains = hir(&translated.pattern).and_then(|hir| loose_literals(&hir));
     Ok(contains.map_or(LabelRegex::Anchored(regex), LabelRegex::Contains))
+}
+
+/// An alternation without the legs that match everything, as a new expression: Loki looks only for the others.
+///
+/// None where there are no such legs, or nothing but them, or legs that Loki does not take apart. In label filters
+/// `.*` on either side of a literal has to be spelled out, because the whole is anchored there.
+fn without_empty_legs(hir: &Hir, is_label: bool) -> Option<String> {
+    let parts = match hir.kind() {
+        HirKind::Capture(capture) => return without_empty_legs(&capture.sub, is_label),
+        HirKind::Alternation(parts) => parts,
+        _ => return None,
+    };
+    let mut legs = Vec::new();
+    for part in parts {
+        if is_always(part) {
+            continue;
+        }
+        let is_run = |part: &Hir| match part.kind() {
+            HirKind::Repetition(repetition) => repetition.min == 1 && is_any_dot(&repetition.sub),
+            _ => false,
+        };
+        let leg = match (part.kind(), whole_literal(part)) {
+            (HirKind::Literal(_), Some(literal)) => regex_syntax::escape(&literal),
+            (_, Some(literal)) if is_label => format!(".*{}.*", regex_syntax::escape(&literal)),
+            (_, Some(literal)) => regex_syntax::escape(&literal),
+            (_, None) if is_run(part) => ".+".to_owned(),
+            (_, None) => return None,
+        };
+        legs.push(leg);
+    }
+    let has_both = !legs.is_empty() && legs.len() < parts.len();
+    has_both.then(|| legs.join("|"))
+}
+
+/// Compiles the regular expression of a line filter: it matches anywhere, `.` excludes newline.
+pub(crate) fn line_filter(pattern: &str) -> Result<Unanchored, ParseError> {
+    let translated = translate::translate(pattern)?;
+    match hir(&translated.pattern).and_then(|hir| without_empty_legs(&hir, false)) {
+        Some(rest) => unanchored(&rest),
+        None => unanchored(pattern),
+    }
 }
 
 /// The literals of a concatenation of at most three parts: one literal, runs of any character, alternatives behind.
@@ -246,14 +290,17 @@ fn whole_literal(hir: &Hir) -> Option<String> {
 fn is_any_run(hir: &Hir) -> bool {
     match hir.kind() {
         HirKind::Repetition(repetition) => {
-            repetition.min == 0
-                && repetition.max.is_none()
-                && (*repetition.sub == Hir::dot(regex_syntax::hir::Dot::AnyCharExceptLF)
-                    || *repetition.sub == Hir::dot(regex_syntax::hir::Dot::AnyChar))
+            repetition.min == 0 && repetition.max.is_none() && is_any_dot(&repetition.sub)
         }
         HirKind::Capture(capture) => is_any_run(&capture.sub),
         _ => false,
     }
+}
+
+/// `.`, with or without newlines.
+fn is_any_dot(hir: &Hir) -> bool {
+    *hir == Hir::dot(regex_syntax::hir::Dot::AnyCharExceptLF)
+        || *hir == Hir::dot(regex_syntax::hir::Dot::AnyChar)
 }
 
 fn is_always(hir: &Hir) -> bool {

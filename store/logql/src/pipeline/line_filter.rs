@@ -59,8 +59,12 @@ impl LineFilter {
             literal = required;
             alternatives.push(test);
         }
+        // As in Loki, what matches every line counts only when it stands alone.
+        if alternatives.iter().any(|test| !matches!(test, Test::Always)) {
+            alternatives.retain(|test| !matches!(test, Test::Always));
+        }
         let negative = expr.op.is_negative();
-        let required = literal.filter(|_| !negative && alternatives.len() == 1);
+        let required = literal.filter(|_| !negative && expr.values.len() == 1);
         Ok(Self {
             alternatives,
             negative,
@@ -121,7 +125,7 @@ fn compile(op: LineFilterOp, value: &LineFilterValue) -> Result<(Test, Option<St
                 is_contains,
                 always,
                 ..
-            } = re2::unanchored(text).map_err(|error| error.message().to_owned())?;
+            } = re2::line_filter(text).map_err(|error| error.message().to_owned())?;
             if always {
                 return Ok((Test::Always, None));
             }

@@ -69,8 +69,8 @@ impl Pipeline {
         let mut steps: Vec<Step> = Vec::new();
         // Where the filters of the part at hand go, and whether the line is still the stored one there.
         let (mut place, mut raw_line) = (0, true);
-        for stage in stages {
-            let step = Step::new(stage, &mut names)?;
+        for (index, stage) in stages.iter().enumerate() {
+            let step = Step::new(stage, &mut names).map_err(|error| name_filters(stages, index, error))?;
             match step {
                 Step::Filter(filter) if filter.is_trivial() => {}
                 Step::Filter(filter) if raw_line => head.push(filter),
@@ -136,6 +136,23 @@ impl Pipeline {
     /// Whether some stage may read any label (templates do).
     pub(crate) fn reads_all_labels(&self) -> bool {
         self.steps.iter().any(Step::reads_all_labels)
+    }
+}
+
+/// The error of a line filter names all filters that stand together with it: to Loki they are one stage.
+fn name_filters(stages: &[Stage], index: usize, error: ParseError) -> ParseError {
+    let is_filter = |stage: &&Stage| matches!(stage, Stage::LineFilter(_));
+    let around = |at: usize| stages.get(at);
+    if !around(index).is_some_and(|stage| is_filter(&stage)) {
+        return error;
+    }
+    let before = stages.iter().take(index).rev().take_while(is_filter).count();
+    let behind = stages.iter().skip(index).take_while(is_filter).count();
+    let together = stages.iter().skip(index - before).take(before + behind);
+    let texts: Vec<String> = together.map(ToString::to_string).collect();
+    match error.message().split_once("' : ") {
+        Some((_, cause)) => ParseError::in_stage(texts.join(" "), cause),
+        None => error,
     }
 }
 

@@ -183,7 +183,8 @@ impl Parser {
         }
         self.expect(Symbol::CloseParen)?;
         let [destination, replacement, source, regex] = texts;
-        re2::anchored(&regex).map_err(|error| {
+        // Anchored before it is compiled, which is what errors show.
+        re2::unanchored(&format!("^(?:{regex})$")).map_err(|error| {
             ParseError::semantic(format!("invalid regex in label_replace: {}", error.message()))
         })?;
         Ok(MetricExpr::LabelReplace(Box::new(LabelReplace {

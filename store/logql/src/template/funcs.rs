@@ -219,14 +219,11 @@ fn loki<'a>(name: &str, args: &mut Args<'_, 'a>) -> Outcome<'a> {
         "unixEpochMillis" | "unixEpochNanos" => {
             args.exactly(1)?;
             let ts = args.time()?;
-            Ok(Value::text(
-                if name == "unixEpochNanos" {
-                    ts
-                } else {
-                    ts.div_euclid(1_000_000)
-                }
-                .to_string(),
-            ))
+            let number = match name {
+                "unixEpochNanos" => time::nanos(ts),
+                _ => time::millis(ts),
+            };
+            Ok(Value::text(number.to_string()))
         }
         "toDateInZone" => {
             args.exactly(3)?;

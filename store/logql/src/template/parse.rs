@@ -689,12 +689,12 @@ fn number_of(text: &str) -> Option<Number> {
         Some("0x") => 16,
         Some("0o") => 8,
         Some("0b") => 2,
-        _ if digits.starts_with('0') && digits.bytes().nth(1).is_some_and(|b| b.is_ascii_digit()) => 8,
+        _ if digits.starts_with('0') && digits.as_bytes().get(1).is_some_and(|b| b.is_ascii_digit()) => 8,
         _ => 10,
     };
     let has_prefix = digits
-        .bytes()
-        .nth(1)
+        .as_bytes()
+        .get(1)
         .is_some_and(|b| b.is_ascii_alphabetic() && radix != 10);
     let body = digits.get(if has_prefix { 2 } else { 0 }..);
     let whole = body.and_then(|body| i128::from_str_radix(body, radix).ok());

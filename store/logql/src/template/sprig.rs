@@ -193,7 +193,7 @@ fn values<'a>(name: &str, args: &mut Args<'_, 'a>) -> Outcome<'a> {
         }
         "unixEpoch" => {
             args.exactly(1)?;
-            Ok(Value::text(args.time()?.div_euclid(1_000_000_000).to_string()))
+            Ok(Value::text(time::seconds(args.time()?).to_string()))
         }
         _ => {
             args.at_least(1)?;
@@ -222,7 +222,7 @@ fn texts<'a>(name: &str, args: &mut Args<'_, 'a>) -> Outcome<'a> {
                 "title" => title(&text),
                 "trim" => text.trim().to_owned(),
                 "b64enc" => base64_encode(text.as_bytes()),
-                _ => match base64_decode(text.as_bytes()) {
+                _ => match base64_decode(padded(text).as_bytes()) {
                     Ok(bytes) => return Ok(Value::bytes(bytes)),
                     // The error's text is the value.
                     Err(error) => error,
@@ -315,7 +315,11 @@ fn substr<'a>(start: i64, end: i64, text: &[u8]) -> Outcome<'a> {
     };
     if start < 0 {
         return if end < 0 || end > length {
-            out_of_range(format!(":{end}] with length {length}").replace("]]", "]"))
+            Err(Failure::Call(if end < 0 {
+                format!("runtime error: slice bounds out of range [:{end}]")
+            } else {
+                format!("runtime error: slice bounds out of range [:{end}] with length {length}")
+            }))
         } else {
             Ok(Value::bytes(cut(text, 0, end)))
         };
@@ -366,6 +370,14 @@ fn base64_encode(bytes: &[u8]) -> String {
         }
     }
     out
+}
+
+/// Text whose padding was left out gets it.
+fn padded(mut text: String) -> String {
+    if matches!(text.len() % 4, 2 | 3) {
+        text.extend(std::iter::repeat_n('=', 4 - text.len() % 4));
+    }
+    text
 }
 
 /// Newlines are skipped; positions in errors count them.

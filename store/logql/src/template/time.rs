@@ -118,6 +118,9 @@ fn fraction_length(text: &str) -> usize {
 }
 
 fn civil(ts: i64) -> DateTime {
+    if ts == ZERO {
+        return date(1, 1, 1).at(0, 0, 0, 0);
+    }
     let timestamp = Timestamp::from_nanosecond(i128::from(ts)).unwrap_or(Timestamp::UNIX_EPOCH);
     TimeZone::UTC.to_datetime(timestamp)
 }
@@ -208,15 +211,40 @@ fn fraction(piece: &str, nanos: i32) -> String {
     format!("{}{text}", piece.get(..1).unwrap_or("."))
 }
 
+/// Seconds since the epoch.
+pub(super) fn seconds(ts: i64) -> i64 {
+    match ts {
+        ZERO => -62_135_596_800,
+        ts => ts.div_euclid(1_000_000_000),
+    }
+}
+
+/// Milliseconds since the epoch.
+pub(super) fn millis(ts: i64) -> i64 {
+    match ts {
+        ZERO => seconds(ts) * 1_000,
+        ts => ts.div_euclid(1_000_000),
+    }
+}
+
+/// Nanoseconds since the epoch; for the zero time what Go's arithmetic leaves of them.
+pub(super) fn nanos(ts: i64) -> i64 {
+    match ts {
+        ZERO => seconds(ts).wrapping_mul(1_000_000_000),
+        ts => ts,
+    }
+}
+
 /// What a method or accessor of a time gives.
 pub(super) fn method(ts: i64, name: &str) -> Option<Value<'static>> {
     let at = civil(ts);
-    let seconds = ts.div_euclid(1_000_000_000);
+    let seconds = seconds(ts);
     Some(match name {
         "Unix" => Value::Typed(seconds, IntType::Int64),
-        "UnixMilli" => Value::Typed(ts.div_euclid(1_000_000), IntType::Int64),
+        "UnixMilli" => Value::Typed(millis(ts), IntType::Int64),
+        "UnixMicro" if ts == ZERO => Value::Typed(seconds * 1_000_000, IntType::Int64),
         "UnixMicro" => Value::Typed(ts.div_euclid(1_000), IntType::Int64),
-        "UnixNano" => Value::Typed(ts, IntType::Int64),
+        "UnixNano" => Value::Typed(nanos(ts), IntType::Int64),
         "Nanosecond" => Value::Int(ts.rem_euclid(1_000_000_000)),
         "Second" => Value::Int(i64::from(at.second())),
         "Minute" => Value::Int(i64::from(at.minute())),

@@ -195,10 +195,16 @@ impl<'a> Value<'a> {
     }
 }
 
-/// An integer with an optional base prefix; zero decimals are cut.
+/// An integer with an optional base prefix; the decimals of a plain number are cut.
 fn parse_int(text: &str) -> i64 {
     let text = match text.split_once('.') {
-        Some((whole, fraction)) if fraction.bytes().all(|b| b == b'0') => whole,
+        Some((whole, fraction)) => {
+            let digits = whole.strip_prefix(['-', '+']).unwrap_or(whole);
+            if !digits.bytes().chain(fraction.bytes()).all(|b| b.is_ascii_digit()) {
+                return 0;
+            }
+            if digits.is_empty() { "0" } else { whole }
+        }
         _ => text,
     };
     let bytes = text.as_bytes();
