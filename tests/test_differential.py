@@ -31,7 +31,7 @@ def test_found(ours, path):
     ours.push(path.stem, streams)
     answer = ours.ask(path.stem, Question(case["path"], case["params"]))
     wanted = case["body"] if isinstance(case["body"], str) else json.dumps(case["body"])
-    found = differs(answer, (case["status"], wanted))
+    found = differs(answer, (case["status"], wanted), case["params"]["query"])
     assert found is None, f"{case['params']['query']}\n{found[0]}: {found[1]}"
 
 

@@ -114,6 +114,38 @@ fn without_empty_legs(hir: &Hir, is_label: bool) -> Option<String> {
     has_both.then(|| legs.join("|"))
 }
 
+/// Whether Loki replaces the expression of a label filter by comparisons of texts.
+pub(crate) fn is_taken_apart(pattern: &str) -> bool {
+    // Letters that match in either case are literals still.
+    let pattern = pattern.strip_prefix("(?i)").unwrap_or(pattern);
+    let translated = translate::translate(pattern).ok();
+    let hir = translated.and_then(|translated| hir(&translated.pattern));
+    hir.is_some_and(|hir| is_simple(&hir))
+}
+
+fn is_simple(hir: &Hir) -> bool {
+    match hir.kind() {
+        HirKind::Empty | HirKind::Literal(_) => true,
+        HirKind::Capture(capture) => is_simple(&capture.sub),
+        HirKind::Alternation(parts) => parts.iter().all(is_simple),
+        HirKind::Repetition(repetition) => {
+            repetition.min <= 1 && repetition.max.is_none() && is_any_dot(&repetition.sub)
+        }
+        HirKind::Concat(parts) => {
+            let literals = parts
+                .iter()
+                .filter(|part| matches!(part.kind(), HirKind::Literal(_)));
+            parts.len() <= 3
+                && literals.count() == 1
+                && parts.iter().all(|part| match part.kind() {
+                    HirKind::Literal(_) | HirKind::Capture(_) | HirKind::Alternation(_) => is_simple(part),
+                    _ => is_any_run(part),
+                })
+        }
+        HirKind::Class(_) | HirKind::Look(_) => false,
+    }
+}
+
 /// Compiles the regular expression of a line filter: it matches anywhere, `.` excludes newline.
 pub(crate) fn line_filter(pattern: &str) -> Result<Unanchored, ParseError> {
     let translated = translate::translate(pattern)?;

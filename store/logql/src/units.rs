@@ -38,7 +38,7 @@ pub(crate) fn parse_prometheus_duration(text: &str) -> Result<i64, String> {
         let unit_length = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
         let (unit, after) = after.split_at(unit_length);
         if unit.is_empty() {
-            return Err(format!("missing unit character in duration {}", quote_go(text)));
+            return Err(format!("not a valid duration string: {}", quote_go(text)));
         }
         let Some(position) = PROMETHEUS_UNITS.iter().position(|(name, _)| *name == unit) else {
             return Err(format!(

@@ -1,7 +1,6 @@
 //! Aggregations over the series of one step.
 
 use super::node::{Memo, Node, Numbering, Vector};
-use super::range_value::variance;
 use crate::Labels;
 use crate::error::EvalError;
 use crate::syntax::ast::{Grouping, VectorAggregation, VectorOp};
@@ -111,7 +110,12 @@ fn group_labels(labels: &Labels, grouping: Option<&Grouping>) -> Labels {
         return Labels::empty();
     };
     let named = |name: &str| grouping.labels.iter().any(|label| label == name);
-    Labels::keeping_empty(labels.iter().filter(|(name, _)| named(name) != grouping.without))
+    let kept = labels.iter().filter(|(name, _)| named(name) != grouping.without);
+    if grouping.without {
+        // Labels without a value are lost on the way, as in Loki.
+        return kept.collect();
+    }
+    Labels::keeping_empty(kept)
 }
 
 fn aggregate(op: VectorOp, members: &[(u32, f64)]) -> f64 {
@@ -136,12 +140,28 @@ fn aggregate(op: VectorOp, members: &[(u32, f64)]) -> f64 {
             }
         }),
         VectorOp::Count => count,
-        VectorOp::Stddev => variance(values()).sqrt(),
-        VectorOp::Stdvar => variance(values()),
+        VectorOp::Stddev => spread(values()).sqrt(),
+        VectorOp::Stdvar => spread(values()),
         VectorOp::Topk | VectorOp::Bottomk | VectorOp::ApproxTopk | VectorOp::Sort | VectorOp::SortDesc => {
             f64::NAN
         }
     }
+}
+
+/// The variance. One value has none, even if it is no finite number.
+fn spread(values: impl Iterator<Item = f64>) -> f64 {
+    let (mut count, mut mean, mut sum) = (0.0, 0.0, 0.0);
+    for value in values {
+        count += 1.0;
+        if count == 1.0 {
+            mean = value;
+            continue;
+        }
+        let delta = value - mean;
+        mean += delta / count;
+        sum += delta * (value - mean);
+    }
+    sum / count
 }
 
 /// A running mean: infinities stay, opposite ones give NaN.

@@ -76,17 +76,18 @@ enum Source {
 impl LabelFormatStage {
     pub(crate) fn new(formats: &[LabelFormat], names: &mut Names) -> Result<Self, String> {
         let mut compiled: Vec<(NameId, Source)> = Vec::with_capacity(formats.len());
-        for format in formats {
-            let name = names.intern(&format.name);
-            if name == ERROR {
-                return Err(format!("{} cannot be formatted", format.name));
+        for (index, LabelFormat { name, .. }) in formats.iter().enumerate() {
+            if names.intern(name) == ERROR {
+                return Err(format!("{name} cannot be formatted"));
             }
-            if compiled.iter().any(|(other, _)| *other == name) {
+            if formats.iter().take(index).any(|other| other.name == *name) {
                 return Err(format!(
-                    "multiple label name '{}' not allowed in a single format operation",
-                    format.name
+                    "multiple label name '{name}' not allowed in a single format operation"
                 ));
             }
+        }
+        for format in formats {
+            let name = names.intern(&format.name);
             let source = match &format.value {
                 LabelFormatValue::Rename(source) => Source::Rename(names.intern(source)),
                 LabelFormatValue::Template(text) => Source::Template(

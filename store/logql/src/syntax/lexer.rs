@@ -99,6 +99,7 @@ impl<'a> Lexer<'a> {
             return token(TokenKind::End, line);
         };
         match c {
+            '\0' => token(TokenKind::Invalid("invalid character NUL".to_owned()), line),
             '"' => token(self.quoted_string(), line),
             '`' => token(self.raw_string(), line),
             '[' => token(self.range(), 0),
@@ -159,6 +160,11 @@ impl<'a> Lexer<'a> {
         let start = self.offset;
         self.take_number();
         let text = self.input.get(start..self.offset).unwrap_or("").to_owned();
+        let is_decimal = !text.starts_with("0x") && !text.starts_with("0X");
+        if is_decimal && text.ends_with(['e', 'E', '+', '-']) {
+            let kind = TokenKind::Invalid("exponent has no digits".to_owned());
+            return Token { kind, line, column };
+        }
         if let Some(kind) = self.duration_after(&text).or_else(|| self.bytes_after(&text)) {
             return Token {
                 kind,
@@ -193,10 +199,8 @@ impl<'a> Lexer<'a> {
             if matches!(ahead.peek(), Some('+' | '-')) {
                 ahead.bump();
             }
-            if ahead.peek().is_some_and(|c| c.is_ascii_digit()) {
-                *self = ahead;
-                self.take_while(digits);
-            }
+            *self = ahead;
+            self.take_while(digits);
         }
     }
 

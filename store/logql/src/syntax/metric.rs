@@ -84,7 +84,9 @@ impl Parser {
             TokenKind::Keyword(Keyword::GroupLeft) => true,
             TokenKind::Keyword(Keyword::GroupRight) => false,
             _ => {
-                return Ok(Some(Matching {
+                // `ignoring ()` alone says nothing.
+                let says_something = on || !labels.is_empty();
+                return Ok(says_something.then_some(Matching {
                     on,
                     labels,
                     group: None,
@@ -177,8 +179,12 @@ impl Parser {
         self.expect(Symbol::OpenParen)?;
         let expr = self.samples()?;
         let mut texts = [const { String::new() }; 4];
-        for text in &mut texts {
-            self.expect_silently(Symbol::Comma)?;
+        for (index, text) in texts.iter_mut().enumerate() {
+            if index == 0 {
+                self.expect_silently(Symbol::Comma)?;
+            } else {
+                self.expect(Symbol::Comma)?;
+            }
             *text = self.string(&["STRING"])?;
         }
         self.expect(Symbol::CloseParen)?;
@@ -246,7 +252,14 @@ impl Parser {
         }
         let mut parts = RangeParts::default();
         self.range_parts(&mut parts, parameter.is_some())?;
-        self.expect(Symbol::CloseParen)?;
+        if parts.range.is_none() || *self.peek() != TokenKind::Symbol(Symbol::CloseParen) {
+            return Err(self.unexpected(match (parts.range, &parts.unwrap) {
+                (Some(_), _) => &[")"],
+                (None, Some(_)) => &["RANGE", "|"],
+                (None, None) => &[],
+            }));
+        }
+        self.advance();
         let grouping = self.grouping()?;
         let RangeParts {
             matchers,
@@ -281,6 +294,11 @@ impl Parser {
                 self.advance();
                 self.nested(|parser| parser.range_parts(parts, true))?;
                 self.expect_silently(Symbol::CloseParen)?;
+                if parts.range.is_none()
+                    && !matches!(self.peek(), TokenKind::Range(_) | TokenKind::Invalid(_))
+                {
+                    return Err(self.unexpected(&["RANGE"]));
+                }
             }
             TokenKind::Symbol(Symbol::OpenBrace) => {
                 parts.matchers = self.selector()?;
@@ -307,14 +325,14 @@ impl Parser {
     fn range_and_offset(&mut self, parts: &mut RangeParts) -> Result<(), ParseError> {
         if let TokenKind::Range(nanos) = self.peek() {
             if parts.range.is_some() {
-                return Err(self.unexpected(&[]));
+                return Err(self.unexpected(&[")"]));
             }
             parts.range = Some(*nanos);
             self.advance();
         }
         if *self.peek() == TokenKind::Keyword(Keyword::Offset) && parts.range.is_some() {
             if parts.offset.is_some() {
-                return Err(self.unexpected(&[]));
+                return Err(self.unexpected(&[")"]));
             }
             self.advance();
             let TokenKind::Duration(nanos) = *self.peek() else {

@@ -28,7 +28,21 @@ fn log_expr(log: &LogExpr, level: usize) -> String {
         return indent(level) + &line;
     }
     let mut out = format!("{}{}", indent(level), Selector(log));
-    for stage in &log.stages {
+    let mut stages = log.stages.as_slice();
+    while let [stage, rest @ ..] = stages {
+        // Filters on the line that stand together share a line where they fit.
+        let filters: Vec<String> = stages
+            .iter()
+            .take_while(|stage| matches!(stage, Stage::LineFilter(_)))
+            .map(ToString::to_string)
+            .collect();
+        let together = filters.join(" ");
+        if filters.len() > 1 && together.len() <= MAX_LINE {
+            out.push_str(&format!("\n{}{together}", indent(level + 1)));
+            stages = stages.get(filters.len()..).unwrap_or(&[]);
+            continue;
+        }
+        stages = rest;
         // Loki forgets to indent `decolorize`.
         let level = if *stage == Stage::Decolorize { 0 } else { level + 1 };
         out.push_str(&format!("\n{}{stage}", indent(level)));

@@ -9,6 +9,7 @@ use super::ast::{
 };
 use crate::text::{format_float_f, format_float_g, quote_go};
 use crate::units::{format_go_duration, format_prometheus_duration};
+use crate::{MatchOp, re2};
 
 /// Items with `,` between them.
 fn list<T: Display>(f: &mut Formatter<'_>, items: impl IntoIterator<Item = T>) -> fmt::Result {
@@ -133,6 +134,14 @@ impl Display for LineFilterExpr {
 impl Display for LabelFilter {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
+            // As Loki prints what it does not take apart.
+            Self::Text(matcher)
+                if matcher.op() == MatchOp::Regex
+                    && !matcher.value().contains('`')
+                    && !re2::is_taken_apart(matcher.value()) =>
+            {
+                write!(f, "{}=~`{}`", matcher.name(), matcher.value())
+            }
             Self::Text(matcher) => matcher.fmt(f),
             Self::Number { name, op, value } => {
                 write!(f, "{name}{}{}", op.as_str(), format_float_f(*value))

@@ -230,7 +230,7 @@ impl Parser {
     fn label_filter_term(&mut self, terms: &mut usize) -> Result<LabelFilter, ParseError> {
         if self.take(Symbol::OpenParen) {
             let inner = self.nested(|parser| parser.label_filter_at(0, terms))?;
-            self.expect(Symbol::CloseParen)?;
+            self.expect_silently(Symbol::CloseParen)?;
             return Ok(inner);
         }
         *terms += 1;
@@ -240,7 +240,7 @@ impl Parser {
             ))
             .with_hint("use a regular expression: rank=~\"0|1|2\""));
         }
-        let name = self.identifier(&[])?;
+        let name = self.identifier(&["IDENTIFIER", "("])?;
         let symbol = match self.peek() {
             TokenKind::Symbol(symbol) => *symbol,
             _ => return Err(self.unexpected(&[])),

@@ -127,6 +127,7 @@ words! {
         CloseBrace = "}",
         OpenParen = "(",
         CloseParen = ")",
+        CloseBracket = "]",
         Comma = ",",
         Dot = ".",
         Equal = "=",
