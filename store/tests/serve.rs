@@ -199,11 +199,22 @@ async fn status_endpoints_answer() {
             .unwrap()
             .contains("path_prefix = \"/logs\"  # flag")
     );
-    assert_eq!(
-        service.get("/logs/ring").await.status(),
-        StatusCode::NOT_IMPLEMENTED
-    );
-    assert_eq!(service.get("/ready").await.status(), StatusCode::NOT_FOUND);
+    assert_eq!(service.get("/logs/ring").await.status(), StatusCode::OK);
+    let unknown = service.get("/ready").await;
+    assert_eq!(unknown.status(), StatusCode::NOT_FOUND);
+    // A base URL that ends in a slash.
+    assert_eq!(service.get("//logs/ready").await.status(), StatusCode::OK);
+    let unknown = service.get("/logs/nosuch").await;
+    assert_eq!(unknown.status(), StatusCode::NOT_FOUND);
+    assert_eq!(unknown.text().await.unwrap(), "404 page not found\n");
+    let head = service
+        .client
+        .head(format!("{}/logs/loki/api/v1/labels", service.url));
+    let head = head.send().await.unwrap();
+    assert_eq!(head.status(), StatusCode::METHOD_NOT_ALLOWED);
+    let body = format!("{}/logs/log_level?log_level=info", service.url);
+    let by_url = service.client.post(body).send().await.unwrap();
+    assert_eq!(by_url.status(), StatusCode::OK);
     let set = |level: &'static str| {
         service
             .client

@@ -214,12 +214,6 @@ impl Config {
                 ByteSize(HARD_MAX_LINE_BYTES).show()
             ));
         }
-        if self.flushes_in_flight == 0 || self.flushes_in_flight > 256 {
-            return no(format!(
-                "flushes_in_flight ({}) must be from 1 to 256",
-                self.flushes_in_flight
-            ));
-        }
         if self.batch_bytes.0 == 0 {
             return no("batch_bytes (0B) must be larger than 0".to_owned());
         }

@@ -84,8 +84,6 @@ options! {
     /// Bytes of entries that make a batch full, so that it is flushed at once. Larger compresses better; smaller uses
     /// more cores at once and less memory.
     batch_bytes: ByteSize = ByteSize(2 << 20);
-    /// Segment writes in flight at once for one tenant. More hides a bucket's latency, at the cost of memory.
-    flushes_in_flight: usize = 4;
     /// Memory for pushes that are not acknowledged yet, of all tenants. When it is full, pushes get 429 and come again
     /// later; it must be larger than push_max_bytes.
     ingest_memory_bytes: ByteSize = ByteSize(384 << 20);
@@ -123,10 +121,9 @@ options! {
     max_tails: usize = 100;
     /// How long a query may take before it gets 504.
     query_timeout: Duration = Duration::from_secs(300);
-    /// Memory one query may keep until it answers: its rows, its series. Beyond it the query gets 400.
+    /// Memory one query may keep until it answers: its rows, its series. Beyond it the query gets 400. The blocks that
+    /// all queries are reading may take a quarter of it together; beyond that queries wait for each other.
     query_memory_bytes: ByteSize = ByteSize(512 << 20);
-    /// Memory that the blocks all queries are reading may take together; queries wait for each other beyond it.
-    query_block_memory_bytes: ByteSize = ByteSize(128 << 20);
     /// Threads that scan blocks; 0 means one for each core.
     query_threads: usize = 0;
     /// Merge small segments into large ones in the background. Off, queries over long times get slower and slower;

@@ -107,7 +107,6 @@ fn bad_files_are_refused_by_name() {
             &["push_max_bytes (100MiB)", "ingest_memory_bytes (1MiB)"],
         ),
         ("max_line_bytes = '1GiB'", &["max_line_bytes (1GiB)", "32MiB"]),
-        ("flushes_in_flight = 0", &["flushes_in_flight (0)"]),
         ("path_prefix = 'logs'", &["path_prefix (logs)"]),
         ("batch_bytes = 1\n[batch]\nbytes = 2", &["set twice"]),
         ("listen = ", &["not valid TOML"]),

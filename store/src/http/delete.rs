@@ -12,7 +12,7 @@ use serde_json::json;
 use ulid::Ulid;
 
 use super::error::ApiError;
-use super::params::{ParamError, Params};
+use super::params::{ParamError, Params, rfc3339};
 use crate::clock::now_ns;
 use crate::deletes::{DeleteError, DeleteStatus, Deletes, Deletion, has_filter};
 use crate::tenants::{self, TenantId};
@@ -111,8 +111,8 @@ fn time(text: &str, now_ms: i64) -> Option<i64> {
     if text.is_empty() {
         return Some(now_ms);
     }
-    if let Ok(time) = text.parse::<jiff::Timestamp>() {
-        return Some(time.as_millisecond());
+    if let Some(ns) = rfc3339(text) {
+        return Some(ns.div_euclid(1_000_000));
     }
     let seconds = (text.len() == 10).then(|| text.parse::<f64>().ok())??;
     seconds.is_finite().then_some((seconds * 1000.0).round() as i64)

@@ -5,7 +5,7 @@ use super::error::ApiError;
 use super::params::{ParamError, Params, check_order};
 use super::query::{QueryState, Tenants};
 use crate::clock::now_ns;
-use crate::query::{Direction, Field, LogRequest, detect_fields, only_ids};
+use crate::query::{Direction, Field, LogRequest, detect_fields, only_ids, query_value};
 use axum::extract::{Path, State};
 use axum::response::Response;
 use rankline_logql::Expr;
@@ -124,6 +124,9 @@ pub(super) async fn values(
     let (fields, limit) = sample(&state, &tenants, &params).await?;
     Ok(object(&match fields.get(&name) {
         None => json!({}),
-        Some(field) => json!({"values": field.values.iter().take(limit).collect::<Vec<_>>(), "limit": limit}),
+        Some(field) => {
+            let values: BTreeSet<String> = field.values.iter().map(|value| query_value(value)).collect();
+            json!({"values": values.into_iter().take(limit).collect::<Vec<_>>(), "limit": limit})
+        }
     }))
 }

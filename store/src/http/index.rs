@@ -44,7 +44,7 @@ pub(super) async fn shards(
     tenants: Tenants,
     params: Params,
 ) -> Result<Response, ApiError> {
-    if matches!(params.get("targetBytesPerShard"), "" | "0") {
+    if !is_size(params.get("targetBytesPerShard")) {
         return Err(ParamError("targetBytesPerShard must be a positive value".to_owned()).into());
     }
     let stats = measure(&state, &tenants, &params).await?;
@@ -53,6 +53,16 @@ pub(super) async fn shards(
         "statistics": {}, "chunkGroups": null,
     });
     Ok(json_response(body.to_string().into_bytes()))
+}
+
+/// Whether a text is a positive number of bytes, with or without a unit such as `MB`.
+fn is_size(text: &str) -> bool {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = text[digits.len()..].to_ascii_lowercase();
+    let known = [
+        "", "b", "k", "kb", "m", "mb", "g", "gb", "t", "tb", "p", "pb", "e", "eb",
+    ];
+    known.contains(&&*unit) && digits.parse::<u64>().is_ok_and(|bytes| bytes > 0)
 }
 
 pub(super) async fn volume(
@@ -108,7 +118,7 @@ fn selector(params: &Params) -> Result<Vec<Matcher>, ApiError> {
     if query.split_whitespace().collect::<String>() == "{}" {
         return Ok(Vec::new());
     }
-    Ok(rankline_logql::parse_selector(query)?)
+    Ok(super::params::selector(query)?)
 }
 
 async fn answer(state: &QueryState, tenants: &Tenants, request: VolumeRequest) -> Result<Response, ApiError> {

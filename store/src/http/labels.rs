@@ -67,7 +67,10 @@ pub(super) async fn legacy_names(
         .engine
         .label_names(&tenants, &selector(&params)?, start, end)
         .await?;
-    Ok(list_of("{\"values\":", &names))
+    Ok(match names.is_empty() {
+        true => json_response(b"{}".to_vec()),
+        false => list_of("{\"values\":", &names),
+    })
 }
 
 pub(super) async fn values(
@@ -112,7 +115,7 @@ fn groups(params: &Params) -> Result<Vec<Vec<Matcher>>, ApiError> {
         }
         several => several
             .iter()
-            .map(|text| Ok(rankline_logql::parse_selector(text)?))
+            .map(|text| Ok(super::params::selector(text)?))
             .collect(),
     }
 }

@@ -18,6 +18,11 @@ pub mod tail;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use http::{Method, StatusCode};
+use tower::util::MapRequest;
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 
@@ -57,7 +62,8 @@ pub fn service(state: AppState, status: status::StatusState) -> Router {
     let prefix = state.config.path_prefix.clone();
     let routes = entry_routes(state).merge(status::routes(status));
     let compression = CompressionLayer::new().quality(CompressionLevel::Fastest);
-    below(&prefix, routes.layer(compression))
+    let routes = routes.layer(compression).layer(from_fn(no_head));
+    tidied(below(&prefix, routes.fallback(not_found)))
 }
 
 fn entry_routes(state: AppState) -> Router {
@@ -82,6 +88,36 @@ fn entry_routes(state: AppState) -> Router {
         .with_state(state)
         .merge(query::routes(reading))
         .merge(delete::routes(deleting))
+}
+
+/// What Loki says to a path it doesn't know.
+async fn not_found() -> (StatusCode, &'static str) {
+    (StatusCode::NOT_FOUND, "404 page not found\n")
+}
+
+/// The API knows no `HEAD`, as Loki's doesn't; what probes look at does.
+async fn no_head(request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let is_api = path.contains("/api/");
+    if request.method() == Method::HEAD && is_api {
+        return StatusCode::METHOD_NOT_ALLOWED.into_response();
+    }
+    next.run(request).await
+}
+
+/// Takes `//loki/api/v1/push`, which a base URL with a slash at its end makes, for what is meant.
+fn tidied(routes: Router) -> Router {
+    let one_slash = |mut request: Request| {
+        let rest = request.uri().path_and_query().map(|rest| rest.as_str());
+        let tidy = rest
+            .filter(|rest| rest.starts_with("//"))
+            .map(|rest| format!("/{}", rest.trim_start_matches('/')));
+        if let Some(uri) = tidy.and_then(|tidy| tidy.parse().ok()) {
+            *request.uri_mut() = uri;
+        }
+        request
+    };
+    Router::new().fallback_service(MapRequest::new(routes, one_slash))
 }
 
 fn below(prefix: &str, routes: Router) -> Router {

@@ -35,6 +35,8 @@ impl ParamError {
 #[derive(Debug, Default, Clone)]
 pub struct Params {
     pairs: Vec<(String, String)>,
+    /// Whether a `query` was not UTF-8.
+    bad_query: bool,
 }
 
 impl Params {
@@ -43,17 +45,19 @@ impl Params {
     /// # Errors
     /// A broken percent escape, or a `;` between parameters.
     pub fn parse(texts: &[&str]) -> Result<Self, ParamError> {
-        let mut pairs = Vec::new();
+        let (mut pairs, mut bad_query) = (Vec::new(), false);
         for text in texts {
             for part in text.split('&').filter(|part| !part.is_empty()) {
                 if part.contains(';') {
                     return Err(ParamError::new("invalid semicolon separator in query"));
                 }
                 let (name, value) = part.split_once('=').unwrap_or((part, ""));
-                pairs.push((unescape(name)?, unescape(value)?));
+                let (name, (value, is_utf8)) = (unescape(name)?.0, unescape(value)?);
+                bad_query |= name == "query" && !is_utf8;
+                pairs.push((name, value));
             }
         }
-        Ok(Self { pairs })
+        Ok(Self { pairs, bad_query })
     }
 
     /// First value of `name`; an absent parameter reads as the empty text.
@@ -78,6 +82,7 @@ impl Params {
     /// Absent or empty: the text is what Loki's parser says to an empty query.
     pub fn query(&self) -> Result<&str, ParamError> {
         match self.get("query") {
+            _ if self.bad_query => Err(ParamError::new("parse error : invalid UTF-8 encoding")),
             "" => Err(ParamError::new("parse error : syntax error: unexpected $end")),
             query => Ok(query),
         }
@@ -224,11 +229,21 @@ pub fn parse_timestamp(text: &str) -> Result<Option<i64>, ParamError> {
     match parse_int(text, "ParseInt") {
         Ok(value) if text.len() <= 10 => Ok(Some(value.saturating_mul(NS_PER_SEC))),
         Ok(value) => Ok(Some(value)),
-        Err(why) => match text.parse::<jiff::Timestamp>() {
-            Ok(time) => Ok(Some(saturate(time.as_nanosecond()))),
-            Err(_) => Err(why),
-        },
+        Err(why) => rfc3339(text).map(Some).ok_or(why),
     }
+}
+
+/// An RFC 3339 time in ns, written as strictly as Go wants it: capital `T` and `Z`, seconds, a colon in the offset.
+pub(super) fn rfc3339(text: &str) -> Option<i64> {
+    let bytes = text.as_bytes();
+    let is = |at: usize, wanted: &[u8]| bytes.get(at).is_some_and(|byte| wanted.contains(byte));
+    let offset_at = bytes.len().checked_sub(6);
+    let zone = text.ends_with('Z') || offset_at.is_some_and(|at| is(at, b"+-") && is(at + 3, b":"));
+    if !(is(10, b"T") && is(13, b":") && is(16, b":") && zone) {
+        return None;
+    }
+    let time = text.parse::<jiff::Timestamp>().ok()?;
+    Some(saturate(time.as_nanosecond()))
 }
 
 fn saturate(ns: i128) -> i64 {
@@ -250,6 +265,10 @@ fn parse_int(text: &str, function: &str) -> Result<i64, ParamError> {
 /// A `step` or `interval` in ns: seconds as a number, or a Prometheus duration.
 pub fn parse_duration(text: &str) -> Result<i64, ParamError> {
     if let Ok(seconds) = text.parse::<f64>() {
+        if seconds.is_nan() {
+            // Go's conversion makes the smallest integer of it, which the callers refuse.
+            return Ok(i64::MIN);
+        }
         let ns = seconds * NS_PER_SEC as f64;
         if !ns.is_finite() || ns.abs() >= i64::MAX as f64 {
             return Err(ParamError(format!(
@@ -286,15 +305,17 @@ pub fn parse_prometheus_duration(text: &str) -> Result<i64, ParamError> {
     while !rest.is_empty() {
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
         let (number, tail) = rest.split_at(digits);
-        let letters = tail.bytes().take_while(u8::is_ascii_alphabetic).count();
+        let letters = tail.bytes().take_while(|byte| !byte.is_ascii_digit()).count();
         let (unit, tail) = tail.split_at(letters);
-        let place = UNITS
-            .iter()
-            .position(|(name, _)| *name == unit)
-            .filter(|place| *place >= next_unit);
-        let (Some(place), false) = (place, number.is_empty()) else {
+        if number.is_empty() || unit.is_empty() {
             return Err(invalid());
+        }
+        let Some(place) = UNITS.iter().position(|(name, _)| *name == unit) else {
+            return Err(ParamError(format!("unknown unit {unit:?} in duration {text:?}")));
         };
+        if place < next_unit {
+            return Err(invalid());
+        }
         let count = number.parse::<i64>().map_err(|_| overflow())?;
         let ms = count.checked_mul(UNITS[place].1).ok_or_else(overflow)?;
         total_ms = total_ms.checked_add(ms).ok_or_else(overflow)?;
@@ -303,10 +324,10 @@ pub fn parse_prometheus_duration(text: &str) -> Result<i64, ParamError> {
     total_ms.checked_mul(NS_PER_MS).ok_or_else(overflow)
 }
 
-/// Undoes form encoding. Bytes that are not UTF-8 become replacement characters.
-fn unescape(text: &str) -> Result<String, ParamError> {
+/// Undoes form encoding; whether it was UTF-8. Bytes that are not become replacement characters.
+fn unescape(text: &str) -> Result<(String, bool), ParamError> {
     if !text.bytes().any(|byte| byte == b'%' || byte == b'+') {
-        return Ok(text.to_owned());
+        return Ok((text.to_owned(), true));
     }
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
@@ -329,7 +350,10 @@ fn unescape(text: &str) -> Result<String, ParamError> {
         }
         at += 1;
     }
-    Ok(String::from_utf8(out).unwrap_or_else(|why| String::from_utf8_lossy(why.as_bytes()).into_owned()))
+    Ok(match String::from_utf8(out) {
+        Ok(text) => (text, true),
+        Err(why) => (String::from_utf8_lossy(why.as_bytes()).into_owned(), false),
+    })
 }
 
 fn hex_digit(byte: u8) -> Option<u8> {
@@ -405,6 +429,16 @@ mod tests {
         assert_eq!(time("1767571200.0016"), 1_767_571_200_002_000_000);
         assert_eq!(time("1767571200123"), 1_767_571_200_123);
         assert_eq!(time("2026-01-05T00:00:00.5Z"), 1_767_571_200_500_000_000);
+        assert_eq!(time("2026-01-05T02:00:00+02:00"), 1_767_571_200_000_000_000);
+        for strict in [
+            "2026-01-05 00:00:00Z",
+            "2026-01-05t00:00:00z",
+            "2026-01-05T00:00Z",
+            "2026-01-05T00:00:00+0200",
+            "2026-01-05T00:00:00",
+        ] {
+            assert!(parse_timestamp(strict).is_err(), "{strict}");
+        }
         assert_eq!(time("2026-01-05T01:00:00+01:00"), 1_767_571_200_000_000_000);
         assert_eq!(time("4"), 4_000_000_000);
         assert_eq!(time("9999999999"), i64::MAX);
@@ -446,7 +480,7 @@ mod tests {
             "cannot parse \"bogus\" to a valid duration"
         );
         assert!(fails(parse_duration("1e300")).contains("overflows"));
-        assert!(parse_duration("nan").is_err());
+        assert_eq!(parse_duration("nan"), Ok(i64::MIN));
     }
 
     #[test]

@@ -133,7 +133,7 @@ async fn query_range(
                 end: range.end,
                 step: range.step,
             };
-            metric(&state, &tenants, expr, spec, true).await
+            metric(&state, &tenants, &headers, expr, spec, true).await
         }
     }
 }
@@ -151,6 +151,7 @@ async fn encoded(answer: LogAnswer, flags: EncodingFlags) -> Result<Vec<u8>, Api
 async fn query(
     State(state): State<QueryState>,
     Tenants(tenants): Tenants,
+    headers: HeaderMap,
     params: Params,
 ) -> Result<Response, ApiError> {
     let time = params.time(now_ns())?;
@@ -164,7 +165,7 @@ async fn query(
         .into()),
         Expr::Metric(expr) => {
             let spec = EvalSpec { start: time, end: time, step: 0 };
-            metric(&state, &tenants, expr, spec, false).await
+            metric(&state, &tenants, &headers, expr, spec, false).await
         }
     }
 }
@@ -205,11 +206,17 @@ async fn log(
 async fn metric(
     state: &QueryState,
     tenants: &[TenantId],
+    headers: &HeaderMap,
     expr: MetricExpr,
     spec: EvalSpec,
     range: bool,
 ) -> Result<Response, ApiError> {
-    let answer = state.engine.metric(tenants, MetricRequest { expr, spec }).await?;
+    let request = MetricRequest {
+        expr,
+        spec,
+        partial: is_drilldown(headers),
+    };
+    let answer = state.engine.metric(tenants, request).await?;
     let value = if range {
         matrix(answer.value, spec.start)
     } else {
@@ -219,8 +226,19 @@ async fn metric(
         &value,
         spec.start,
         &answer.stats,
-        &[],
+        &answer.warnings,
     )))
+}
+
+/// Whether Grafana's Logs Drilldown asks: it shows part of an answer rather than none.
+fn is_drilldown(headers: &HeaderMap) -> bool {
+    let tags = headers.get("x-query-tags").and_then(|tags| tags.to_str().ok());
+    tags.unwrap_or("").split(',').any(|tag| {
+        tag.split_once('=').is_some_and(|(name, value)| {
+            name.trim().eq_ignore_ascii_case("source")
+                && value.trim().eq_ignore_ascii_case("grafana-lokiexplore-app")
+        })
+    })
 }
 
 /// A range query is always answered with a matrix, one of a single point too.

@@ -4,16 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
-use axum::extract::{Form, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get};
+use axum::routing::get;
 use http::{StatusCode, header};
 use metrics_exporter_prometheus::PrometheusHandle;
-use serde::Deserialize;
 use serde_json::json;
 
 use super::encode::json_response;
-use super::error::ApiError;
+use super::params::Params;
 use crate::config::Config;
 use crate::ingest::Ingester;
 use crate::metrics::LogLevel;
@@ -51,8 +50,11 @@ pub fn routes(state: StatusState) -> Router {
         .route("/config", get(config))
         .route("/services", get(services))
         .route("/log_level", get(log_level).post(set_log_level))
-        .route("/ring", any(no_ring))
-        .route("/memberlist", any(no_ring))
+        .route("/ring", get(no_ring))
+        .route("/distributor/ring", get(no_ring))
+        .route("/compactor/ring", get(no_ring))
+        .route("/ruler/ring", get(no_ring))
+        .route("/memberlist", get(no_memberlist))
         .with_state(state)
 }
 
@@ -106,15 +108,11 @@ async fn log_level(State(state): State<StatusState>) -> Response {
     answer(&json!({"message": format!("Current log level is {}", state.log_level.current())}))
 }
 
-#[derive(Debug, Deserialize)]
-struct NewLevel {
-    log_level: String,
-}
-
-async fn set_log_level(State(state): State<StatusState>, Form(new): Form<NewLevel>) -> Response {
-    match state.log_level.set(&new.log_level) {
+async fn set_log_level(State(state): State<StatusState>, params: Params) -> Response {
+    let level = params.get("log_level");
+    match state.log_level.set(level) {
         Ok(()) => {
-            let message = format!("Log level set to {}", new.log_level);
+            let message = format!("Log level set to {level}");
             answer(&json!({"status": "success", "message": message}))
         }
         Err(error) => {
@@ -125,8 +123,12 @@ async fn set_log_level(State(state): State<StatusState>, Form(new): Form<NewLeve
     }
 }
 
-async fn no_ring() -> ApiError {
-    ApiError::NotBuilt("rankline has no ring: replicas share nothing but the bucket".to_owned())
+async fn no_ring() -> &'static str {
+    "This instance has no ring: replicas share nothing but the bucket.\n"
+}
+
+async fn no_memberlist() -> &'static str {
+    "This instance doesn't use memberlist.\n"
 }
 
 fn answer(body: &serde_json::Value) -> Response {

@@ -5,8 +5,8 @@
 use super::query::{QueryState, routes};
 use crate::ingest::ids::Process;
 use crate::live::LiveHub;
-use crate::query::QueryLimits;
 use crate::query::tests::{START, batches, engine, model};
+use crate::query::{Engine, QueryLimits};
 use crate::replicas::Replicas;
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -16,7 +16,11 @@ use std::sync::Arc;
 use tower::ServiceExt;
 
 async fn router() -> Router {
-    let engine = Arc::new(engine(&batches(3, 50, 21), 1, 64, QueryLimits::default()).await);
+    over(engine(&batches(3, 50, 21), 1, 64, QueryLimits::default()).await)
+}
+
+fn over(engine: Engine) -> Router {
+    let engine = Arc::new(engine);
     let live = Arc::new(LiveHub::default());
     let process = Process::of(ulid::Ulid::generate());
     routes(QueryState {
@@ -118,6 +122,23 @@ async fn refusals_are_plain_text() {
             "query?query=%7Bapp%3D%22x%22%7D",
             "log queries are not supported as an instant query type",
         ),
+        ("query_range?query=%ff", "parse error : invalid UTF-8 encoding"),
+        (
+            "query_range?query=%7Bapp%3D%22x%22%7D&since=1.5h",
+            "could not parse 'since' parameter: unknown unit \".\" in duration \"1.5h\"",
+        ),
+        (
+            "series?match=%7Bapp%3D%22%22%7D",
+            "parse error : queries require at least one regexp or equality matcher",
+        ),
+        (
+            "index/shards?query=%7Bapp%3D%22x%22%7D&targetBytesPerShard=x",
+            "targetBytesPerShard must be a positive value",
+        ),
+        (
+            "patterns?query=%7Bapp%3D%22x%22%7D+%7C%3D+%22y%22",
+            "only label matchers are supported",
+        ),
         (
             "labels?query=%7Bapp%3D%22x%22%7D+%7C%3D+%22y%22",
             "only label matchers are supported",
@@ -181,4 +202,43 @@ async fn metadata_has_lokis_shapes() {
     assert_eq!(volume["data"]["resultType"], "vector");
     let limits = json(&router, "drilldown-limits").await;
     assert!(limits["limits"]["max_entries_limit_per_query"].is_number());
+}
+
+#[tokio::test]
+async fn drilldown_gets_part_of_too_many_series_with_a_warning() {
+    let limits = QueryLimits {
+        max_series: 2,
+        ..QueryLimits::default()
+    };
+    let router = over(engine(&batches(3, 50, 21), 1, 64, limits).await);
+    let path = format!(
+        "/loki/api/v1/query?query=count_over_time(%7Bapp%3D~%22.%2B%22%7D%5B1h%5D)&time={}",
+        START + 400_000_000_000
+    );
+    let (status, body) = send(&router, Request::get(&path).body(Body::empty()).unwrap()).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert!(body.starts_with("maximum number of series (2) reached"), "{body}");
+    let asked = Request::get(&path).header("X-Query-Tags", "Source=Grafana-LokiExplore-App,a=b");
+    let (status, body) = send(&router, asked.body(Body::empty()).unwrap()).await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    let body: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(body["data"]["result"].as_array().unwrap().len(), 2);
+    let warning = "maximum number of series (2) reached for a single query; returning partial results";
+    assert_eq!(body["warnings"], serde_json::json!([warning]));
+}
+
+#[tokio::test]
+async fn a_thousand_matchers_are_enough() {
+    let router = router().await;
+    let matchers: String = (0..1000).map(|n| format!("l{n}!%3D%22x%22,")).collect();
+    let (status, body) = get(
+        &router,
+        &format!("query_range?query=%7B{matchers}a%3D%22b%22%7D&{}", range()),
+    )
+    .await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert_eq!(
+        body,
+        "max streams matchers per query exceeded, matchers-count > limit (1001 > 1000)"
+    );
 }

@@ -54,7 +54,6 @@ pub struct Ingester(Arc<Shared>);
 struct Shared {
     batch_bytes: usize,
     flush_interval: Duration,
-    flushes_in_flight: usize,
     flush_deadline: Duration,
     storage: Storage,
     catalog: Arc<Catalog>,
@@ -76,7 +75,6 @@ impl Ingester {
         Self(Arc::new(Shared {
             batch_bytes: config.batch_bytes.as_usize(),
             flush_interval: config.flush_interval,
-            flushes_in_flight: config.flushes_in_flight,
             flush_deadline: config.flush_deadline,
             storage,
             catalog,

@@ -1,4 +1,5 @@
 #![allow(clippy::unwrap_used)]
+use super::writer::FLUSHES_IN_FLIGHT;
 use super::*;
 use crate::catalog::{CatalogOptions, DAY_NS};
 use crate::config::{ByteSize, StoreUrl};
@@ -205,7 +206,6 @@ async fn full_batches_are_written_side_by_side() {
     let service = service(Arc::clone(&store) as _, |config| {
         config.batch_bytes = ByteSize(100);
         config.flush_interval = Duration::from_secs(60);
-        config.flushes_in_flight = 3;
     });
     let tenant = TenantId::default();
     let line = "x".repeat(200);
@@ -214,7 +214,7 @@ async fn full_batches_are_written_side_by_side() {
         async move { ingester.push(&tenant, push("x", &[(n, &line)])).await }
     });
     futures::future::try_join_all(many).await.unwrap();
-    assert_eq!(store.most_at_once.load(Ordering::SeqCst), 3);
+    assert_eq!(store.most_at_once.load(Ordering::SeqCst), FLUSHES_IN_FLIGHT);
     assert_eq!(rows(&service.catalog, &tenant).await, 12);
 }
 

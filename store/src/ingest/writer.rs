@@ -21,6 +21,9 @@ use crate::metrics as names;
 use crate::storage::StorageError;
 use crate::tenants::TenantId;
 
+/// Segment writes at once for one tenant: enough to hide a bucket's latency, few enough to bound what they hold.
+pub(super) const FLUSHES_IN_FLIGHT: usize = 4;
+
 /// First wait before a failed segment write is tried again; doubles up to [`MAX_BACKOFF`].
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 /// Longest wait between two tries.
@@ -101,7 +104,7 @@ impl TenantWriter {
 
     /// Starts every flush that is due and sees to it that the open batch's time comes.
     fn pump(self: &Arc<Self>, state: &mut State, now: Option<&'static str>) {
-        while state.in_flight < self.shared.flushes_in_flight {
+        while state.in_flight < FLUSHES_IN_FLIGHT {
             let Some(batch) = state.full.pop_front() else {
                 break;
             };
@@ -116,7 +119,7 @@ impl TenantWriter {
         };
         if now.is_some() || wait.is_zero() {
             // Beyond the limit of flushes in flight the batch waits for one to end, which comes back here.
-            if state.in_flight < self.shared.flushes_in_flight {
+            if state.in_flight < FLUSHES_IN_FLIGHT {
                 let cause = now.unwrap_or(if state.in_flight == 0 { "idle" } else { "interval" });
                 let batch = std::mem::take(&mut state.open);
                 self.start(state, batch, cause);

@@ -86,18 +86,53 @@ fn is_duration(value: &str) -> bool {
 
 /// A number with a unit of size: `49KB`, `1.5 MiB`.
 fn is_bytes(value: &str) -> bool {
+    bytes_of(value).is_some()
+}
+
+/// How many bytes a text such as `49KB` or `1.5 MiB` says.
+fn bytes_of(value: &str) -> Option<f64> {
     let digits = value
         .find(|c: char| !c.is_ascii_digit() && c != '.' && c != ',')
         .unwrap_or(value.len());
     let (number, unit) = value.split_at(digits);
     let unit = unit.trim().to_ascii_lowercase();
-    let known = [
-        "b", "kb", "mb", "gb", "tb", "pb", "eb", "k", "m", "g", "t", "p", "e",
-    ];
-    let binary = [
-        "kib", "mib", "gib", "tib", "pib", "eib", "ki", "mi", "gi", "ti", "pi", "ei",
-    ];
-    number.replace(',', "").parse::<f64>().is_ok() && (known.contains(&&*unit) || binary.contains(&&*unit))
+    let power = |prefix: &str| {
+        ["", "k", "m", "g", "t", "p", "e"]
+            .iter()
+            .position(|known| *known == prefix)
+    };
+    let factor = match unit.strip_suffix("ib").or(unit.strip_suffix('i')) {
+        Some(prefix) => 1024f64.powi(power(prefix).filter(|power| *power > 0)? as i32),
+        None if unit.is_empty() => return None,
+        None => 1000f64.powi(power(unit.strip_suffix('b').unwrap_or(&unit))? as i32),
+    };
+    Some(number.replace(',', "").parse::<f64>().ok()? * factor)
+}
+
+/// A field's value as it can be put into a query: sizes get one spelling, `1.5 MiB` is `1.6MB`, as in Loki.
+pub fn query_value(value: &str) -> String {
+    let sized = value.ends_with(['b', 'B']);
+    match bytes_of(value).filter(|bytes| sized && *bytes < u64::MAX as f64) {
+        None => value.to_owned(),
+        Some(bytes) => shown_bytes(bytes.trunc()),
+    }
+}
+
+fn shown_bytes(bytes: f64) -> String {
+    if bytes < 10.0 {
+        return format!("{bytes}B");
+    }
+    let units = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
+    let (mut scaled, mut unit) = (bytes, 0);
+    while scaled >= 1000.0 && unit + 1 < units.len() {
+        scaled /= 1000.0;
+        unit += 1;
+    }
+    let scaled = (scaled * 10.0 + 0.5).floor() / 10.0;
+    match scaled < 10.0 {
+        true => format!("{scaled:.1}{}", units[unit]),
+        false => format!("{scaled:.0}{}", units[unit]),
+    }
 }
 
 /// One field of a sample.
@@ -261,6 +296,24 @@ pub fn only_ids<'a>(values: impl Iterator<Item = &'a str> + Clone) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_have_one_spelling_in_queries() {
+        for (value, shown) in [
+            ("0KB", "0B"),
+            ("3KB", "3.0kB"),
+            ("102KB", "102kB"),
+            ("1.5 MiB", "1.6MB"),
+            ("12 b", "12B"),
+            ("1,500 kb", "1.5MB"),
+            ("5m", "5m"),
+            ("5", "5"),
+            ("hub", "hub"),
+        ] {
+            assert_eq!(query_value(value), shown, "{value}");
+        }
+        assert!(is_bytes("5m") && !is_bytes("5") && !is_bytes("kb") && !is_bytes("5ib"));
+    }
 
     #[test]
     fn types_are_the_narrowest_that_fit() {

@@ -19,6 +19,8 @@ pub struct MetricRequest {
     pub expr: MetricExpr,
     /// When to compute it.
     pub spec: EvalSpec,
+    /// Cut an answer of too many series, with a warning, rather than refuse it.
+    pub partial: bool,
 }
 
 /// Answer of a metric query.
@@ -26,6 +28,8 @@ pub struct MetricRequest {
 pub struct MetricAnswer {
     /// Scalar, vector or matrix.
     pub value: MetricValue,
+    /// What the reader has to know about it.
+    pub warnings: Vec<String>,
     /// The work it took.
     pub stats: QueryStats,
 }
@@ -252,6 +256,24 @@ impl<'a> Fold<'a> {
     }
 }
 
+/// Leaves the first `most` series; whether there were more.
+fn cut(value: &mut MetricValue, most: usize) -> bool {
+    let series = match value {
+        MetricValue::Scalar(_) => return false,
+        MetricValue::Vector(samples) => {
+            let series = samples.len();
+            samples.truncate(most);
+            series
+        }
+        MetricValue::Matrix(series) => {
+            let found = series.len();
+            series.truncate(most);
+            found
+        }
+    };
+    series > most
+}
+
 impl Engine {
     /// Answers a metric query.
     ///
@@ -264,13 +286,22 @@ impl Engine {
     ) -> Result<MetricAnswer, QueryError> {
         let started = std::time::Instant::now();
         let limits = EvalLimits {
-            max_series: self.limits.max_series,
+            max_series: match request.partial {
+                true => usize::MAX,
+                false => self.limits.max_series,
+            },
             max_bytes: self.limits.query_memory,
         };
         let plan = Arc::new(MetricPlan::new(&request.expr, request.spec, limits)?);
         let mut answer = self
             .bounded("metric", tenants, || self.metric_once(tenants, Arc::clone(&plan)))
             .await?;
+        if cut(&mut answer.value, self.limits.max_series) {
+            answer.warnings.push(format!(
+                "maximum number of series ({}) reached for a single query; returning partial results",
+                self.limits.max_series
+            ));
+        }
         answer.stats.exec_time = started.elapsed();
         Ok(answer)
     }
@@ -293,7 +324,11 @@ impl Engine {
             MetricValue::Vector(samples) => samples.len() as u64,
             MetricValue::Matrix(series) => series.len() as u64,
         };
-        Ok(MetricAnswer { value, stats })
+        Ok(MetricAnswer {
+            value,
+            warnings: Vec::new(),
+            stats,
+        })
     }
 
     async fn leaf(

@@ -20,7 +20,7 @@ mod tail;
 mod workers;
 
 pub use error::QueryError;
-pub use fields::{Field, FieldType, detect_fields, only_ids};
+pub use fields::{Field, FieldType, detect_fields, only_ids, query_value};
 pub use index::{IndexStats, VolumeBy, VolumeRequest, VolumeSeries};
 pub use logs::LogRequest;
 pub use metrics::{MetricAnswer, MetricRequest};
@@ -73,7 +73,7 @@ impl From<&Config> for QueryLimits {
             max_series: config.query_max_series,
             timeout: config.query_timeout,
             query_memory: bytes(config.query_memory_bytes),
-            block_memory: bytes(config.query_block_memory_bytes),
+            block_memory: bytes(config.query_memory_bytes) / 4,
             threads: config.query_threads,
             read_ahead: 0,
         }

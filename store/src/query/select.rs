@@ -16,6 +16,9 @@ use ulid::Ulid;
 /// Label that tells tenants apart in an answer over several of them.
 pub(super) const TENANT_LABEL: &str = "__tenant_id__";
 
+/// Matchers one selector may have.
+const MAX_MATCHERS: usize = 1000;
+
 /// Selected streams of a segment, ascending indexes into its footer.
 pub(super) type Selection = Arc<[u32]>;
 /// Selections of segments by matchers. Both never change, so neither does the selection.
@@ -179,6 +182,12 @@ impl Engine {
         start: i64,
         end: i64,
     ) -> Result<Plan, QueryError> {
+        if matchers.len() > MAX_MATCHERS {
+            return Err(QueryError::Invalid(format!(
+                "max streams matchers per query exceeded, matchers-count > limit ({} > {MAX_MATCHERS})",
+                matchers.len()
+            )));
+        }
         let several = tenants.len() > 1;
         let mut parts = Vec::new();
         for tenant in tenants {

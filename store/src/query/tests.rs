@@ -340,7 +340,14 @@ async fn counts_agree_with_the_model_before_and_after_merging() {
                 panic!("{query}")
             };
             let answer = engine
-                .metric(&[TenantId::default()], MetricRequest { expr, spec })
+                .metric(
+                    &[TenantId::default()],
+                    MetricRequest {
+                        expr,
+                        spec,
+                        partial: false,
+                    },
+                )
                 .await
                 .unwrap();
             let rankline_logql::MetricValue::Vector(samples) = answer.value else {

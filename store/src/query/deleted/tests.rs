@@ -91,7 +91,14 @@ async fn number(engine: &Engine, query: &str) -> f64 {
         step: 0,
     };
     let answer = engine
-        .metric(&[TenantId::default()], MetricRequest { expr, spec })
+        .metric(
+            &[TenantId::default()],
+            MetricRequest {
+                expr,
+                spec,
+                partial: false,
+            },
+        )
         .await;
     match answer.unwrap().value {
         MetricValue::Vector(samples) => samples.first().map_or(0.0, |sample| sample.value),
