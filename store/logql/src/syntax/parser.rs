@@ -41,9 +41,9 @@ pub fn parse_selector(query: &str) -> Result<Vec<Matcher>, ParseError> {
 /// The query as Loki's `format_query` prints it: short ones on one line, longer ones indented.
 ///
 /// # Errors
-/// As [`parse`], except that selectors which match every stream pass.
+/// As [`parse`].
 pub fn format_query(query: &str) -> Result<String, ParseError> {
-    Ok(super::pretty::pretty(&parse_unchecked(query)?))
+    Ok(super::pretty::pretty(&parse(query)?))
 }
 
 /// As [`parse`], but selectors may match every stream: a delete may be for all of them.
