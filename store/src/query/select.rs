@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 use ulid::Ulid;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// Label that tells tenants apart in an answer over several of them.
 pub(super) const TENANT_LABEL: &str = "__tenant_id__";
@@ -105,9 +106,13 @@ impl Part {
         !self.shared.is_empty()
     }
 
-    /// Stable number of a stream over all segments.
+    /// Stable number of a stream over all segments; in a query over several tenants each has streams of its own.
     pub(super) fn stream_id(&self, stream: u32) -> u64 {
-        self.segment.streams[stream as usize].id
+        let of_tenant = self
+            .tenant
+            .as_ref()
+            .map_or(0, |tenant| xxh3_64(tenant.as_str().as_bytes()));
+        self.segment.streams[stream as usize].id ^ of_tenant
     }
 }
 
