@@ -266,9 +266,9 @@ impl Scratch {
         suffixed
     }
 
-    /// Whether the stream or the entry's metadata has the label, whatever stages did to it since.
+    /// Whether the stream has the label, whatever stages did to it since, or the entry's metadata has it still.
     pub(crate) fn base_has(&self, id: NameId) -> bool {
-        self.stream_names.contains(&id) || self.meta.iter().any(|meta| meta.name == id)
+        self.stream_names.contains(&id) || self.meta.iter().any(|meta| meta.name == id && !meta.hidden)
     }
 
     /// The name under which a parser stores what it found as `id`.
@@ -356,6 +356,9 @@ impl Scratch {
     /// Sets a parsed label; it hides metadata and stream labels of that name.
     pub(crate) fn set(&mut self, id: NameId, value: &str) {
         self.note_made(id);
+        for meta in &mut self.meta {
+            meta.hidden |= meta.name == id;
+        }
         let start = offset(self.arena.len());
         self.arena.push_str(value);
         let label = Parsed {

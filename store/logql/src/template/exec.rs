@@ -451,6 +451,9 @@ impl<'a> Run<'a> {
             Kind::Float => matches!(value, Value::Float(_)),
             Kind::Time => matches!(value, Value::Time(_)),
         };
+        if kind == Kind::Any && value == Value::Labels {
+            return Ok(self.context_map());
+        }
         if fits {
             return Ok(value);
         }

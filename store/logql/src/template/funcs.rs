@@ -428,7 +428,10 @@ fn builtin<'a>(name: &str, args: &mut Args<'_, 'a>, context: &'a dyn Context) ->
         "index" => {
             args.at_least(1)?;
             let mut value = args.any();
-            for index in args.rest() {
+            for (place, index) in args.rest().into_iter().enumerate() {
+                if place > 0 && value == Value::Nil {
+                    return Err(Failure::Call("index of nil pointer".to_owned()));
+                }
                 value = element(value, &index, context)?;
             }
             Ok(value)

@@ -151,14 +151,15 @@ fn decimal_product(left: f64, right: f64) -> f64 {
     tidy(left * right)
 }
 
+/// Up where the fraction reaches `at`, else down: below zero that is away from it.
 fn round(value: f64, places: i64, at: f64) -> f64 {
-    let scale = 10_f64.powi(i32::try_from(places.clamp(-300, 300)).unwrap_or(0));
+    let limit = |places: i64| i32::try_from(places.clamp(-400, 400)).unwrap_or(0);
+    let scale = 10_f64.powi(limit(places));
     let scaled = value * scale;
-    let fraction = scaled.fract().abs();
-    let rounded = if fraction >= at {
-        scaled.trunc() + scaled.signum()
+    let rounded = if scaled.fract() >= at {
+        scaled.ceil()
     } else {
-        scaled.trunc()
+        scaled.floor()
     };
     rounded / scale
 }

@@ -171,8 +171,10 @@ impl<'a> Value<'a> {
             // Numbers with a name of their own are none to sprig.
             Self::Typed(_, IntType::Month | IntType::Weekday) => 0,
             Self::Int(value) | Self::Typed(value, _) => *value,
-            #[allow(clippy::cast_possible_truncation, reason = "saturates")]
-            Self::Float(value) => *value as i64,
+            // What does not fit becomes the smallest number, as Go has it on the usual processors.
+            #[allow(clippy::cast_possible_truncation, reason = "checked")]
+            Self::Float(value) if value.abs() < 9_223_372_036_854_775_808.0 => *value as i64,
+            Self::Float(_) => i64::MIN,
             Self::Bool(value) => i64::from(*value),
             Self::Str(text) => std::str::from_utf8(text).ok().map_or(0, parse_int),
             _ => 0,
