@@ -1,5 +1,6 @@
 //! The fields that a record gets: collected over its lines, written once.
 
+use crate::find;
 use crate::json::{self, OWN_FIELDS};
 use crate::line::Level;
 
@@ -111,7 +112,7 @@ fn decimal(value: Option<u64>, buffer: &mut [u8; 20]) -> &[u8] {
 /// The step that a training loop prints: `step 19/40`, `step: 10`, `step=3`, `iteration        7/  500000`.
 pub(crate) fn step(text: &[u8]) -> Option<u64> {
     let mut from = 0;
-    while let Some(t) = memchr::memchr(b't', &text[from..]).map(|n| n + from) {
+    while let Some(t) = find::byte(b't', &text[from..]).map(|n| n + from) {
         from = t + 1;
         let end = if text[t..].starts_with(b"tep") && t > 0 && text[t - 1].eq_ignore_ascii_case(&b's') {
             t + 3

@@ -4,6 +4,7 @@
 //! needs; everything else stays bytes, so that foreign fields leave exactly as they came. It is no validator: where it is in
 //! doubt it gives up, and the caller hands the record on untouched. This module knows nothing about lines or ranks.
 
+use crate::find;
 use std::ops::Range;
 
 /// A span of the record's text.
@@ -33,6 +34,8 @@ pub(crate) struct Scan {
     pub stream: Option<Span>,
     /// The whole value of `kubernetes`.
     pub kubernetes: Option<Span>,
+    /// It is the one that was known before.
+    pub known_kubernetes: bool,
     /// The record is a part of a line that the container runtime cut (`_p` or `logtag` is `P`).
     pub partial: bool,
     /// The value (between the quotes) of the member that says so.
@@ -68,8 +71,10 @@ pub(crate) fn scan(text: &[u8], log_keys: &[String], known_kubernetes: &[u8]) ->
         at = skip_space(text, at + 1);
         let value = if name == b"kubernetes"
             && !known_kubernetes.is_empty()
-            && text[at..].starts_with(known_kubernetes)
+            && let Some(value) = text.get(at..at + known_kubernetes.len())
+            && find::equal(value, known_kubernetes)
         {
+            found.known_kubernetes = true;
             at..at + known_kubernetes.len()
         } else {
             at..skip_value(text, at)?
@@ -142,7 +147,7 @@ pub(crate) fn skip_space(text: &[u8], mut at: usize) -> usize {
 pub(crate) fn skip_string(text: &[u8], at: usize) -> Option<usize> {
     let mut at = at + 1;
     loop {
-        at += memchr::memchr2(b'"', b'\\', text.get(at..)?)?;
+        at += find::either(b'"', b'\\', text.get(at..)?)?;
         if text[at] == b'"' {
             return Some(at + 1);
         }
@@ -217,7 +222,7 @@ pub(crate) fn members(text: &[u8], start: usize, mut each: impl FnMut(&[u8], Spa
 /// Appends what the escaped text means. A broken escape is kept as it stands.
 pub(crate) fn unescape(escaped: &[u8], out: &mut Vec<u8>) {
     let mut rest = escaped;
-    while let Some(at) = memchr::memchr(b'\\', rest) {
+    while let Some(at) = find::byte(b'\\', rest) {
         out.extend_from_slice(&rest[..at]);
         let Some(&kind) = rest.get(at + 1) else {
             rest = &rest[at..];

@@ -203,7 +203,7 @@ impl<'a> Labels<'a> {
     fn stateful_set(&self, pod: &mut Pod) -> bool {
         let index = self.get("apps.kubernetes.io/pod-index");
         let name = self.get("statefulset.kubernetes.io/pod-name");
-        let Some(dash) = memchr::memrchr(b'-', name) else {
+        let Some(dash) = name.iter().rposition(|&b| b == b'-') else {
             return false;
         };
         pod.job = name[..dash].to_vec();

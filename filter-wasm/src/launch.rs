@@ -5,6 +5,7 @@
 //! These lines speak for the whole stream that they stand in. Most lines are told apart by their first byte, so that ordinary
 //! ones cost nothing. This module reads single lines; what follows from them is `rank`'s and `tags`' business.
 
+use crate::find;
 use crate::line;
 use crate::prefix::{self, Prefix, number};
 use crate::tags;
@@ -71,7 +72,7 @@ impl Group {
         }
         self.expected -= 1;
         let text = line::trim_start(body);
-        let equals = memchr::memchr(b'=', text)?;
+        let equals = find::byte(b'=', text)?;
         let (name, value) = (&text[..equals], &text[equals + 1..]);
         match name {
             b"restart_count" => return whole(value).map(Said::Attempt),
@@ -99,7 +100,7 @@ pub(crate) fn read(text: &[u8], prefix: &Prefix, body: &[u8]) -> Option<Said> {
         }
         b'-' if prefix.worker && body.starts_with(b"- (") => ray_table(body).map(Said::Worker),
         b'[' if body.starts_with(b"[FailurePolicy] Decision: FailureDecision.RETRY") => {
-            let at = memchr::memmem::find(body, b"Error count")?;
+            let at = find::text(body, b"Error count")?;
             let digit = body[at..].iter().take(60).position(u8::is_ascii_digit)?;
             number(body, at + digit).map(|(count, _)| Said::Retry(count))
         }
@@ -111,7 +112,7 @@ pub(crate) fn read(text: &[u8], prefix: &Prefix, body: &[u8]) -> Option<Said> {
                 .get(1..)
                 .is_some_and(|rest| rest.starts_with(b"nitializing distributed: GLOBAL_RANK: ")) =>
         {
-            let slash = memchr::memchr(b'/', body)?;
+            let slash = find::byte(b'/', body)?;
             number(body, slash + 1).map(|(size, _)| Said::WorldSize(size))
         }
         _ if line::is_torchrun(body) => restart(body),
@@ -121,7 +122,7 @@ pub(crate) fn read(text: &[u8], prefix: &Prefix, body: &[u8]) -> Option<Said> {
 
 /// `[default] Worker group FAILED. 2/3 attempts left; will restart worker group`: the attempt that begins then.
 fn restart(body: &[u8]) -> Option<Said> {
-    let end = memchr::memmem::find(body, b" attempts left; will restart worker group")?;
+    let end = find::text(body, b" attempts left; will restart worker group")?;
     let most = trailing_number(&body[..end])?;
     let slash = end - most.1 - 1;
     let left = trailing_number(body.get(..slash).filter(|_| body[slash] == b'/')?)?;
@@ -136,7 +137,7 @@ fn trailing_number(text: &[u8]) -> Option<(u32, usize)> {
 
 /// `Setting up process group for: env:// [rank=2, world_size=4]`: Ray Train's workers about themselves.
 fn ray_worker(text: &[u8], prefix: &Prefix, body: &[u8]) -> Option<Said> {
-    let at = memchr::memmem::find(body, b"[rank=")? + 6;
+    let at = find::text(body, b"[rank=")? + 6;
     let (rank, end) = number(body, at)?;
     let (pid, address) = prefix::worker(&text[..prefix.cuts[0]])?;
     let worker = WorkerRank { pid, address, rank };
@@ -151,7 +152,7 @@ fn ray_worker(text: &[u8], prefix: &Prefix, body: &[u8]) -> Option<Said> {
 
 /// `- (node_id=4c93…, ip=10.0.0.5, pid=4455) world_rank=3, local_rank=1, node_rank=1`: a line of Ray Train's table.
 fn ray_table(body: &[u8]) -> Option<WorkerRank> {
-    let close = memchr::memchr(b')', body)?;
+    let close = find::byte(b')', body)?;
     let (pid, address) = prefix::worker(&body[..close + 1])?;
     let rank = body[close..]
         .strip_prefix(b") world_rank=")

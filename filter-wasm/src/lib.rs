@@ -24,6 +24,7 @@ mod abi;
 mod config;
 mod fields;
 mod filter;
+mod find;
 mod hold;
 mod json;
 mod kubernetes;

@@ -2,6 +2,8 @@
 //!
 //! Small questions about one line's text, used by the shapes and the fields. No state, no JSON.
 
+use crate::find;
+
 /// Python's first line of a traceback.
 pub(crate) const TRACEBACK: &[u8] = b"Traceback (most recent call last):";
 
@@ -25,7 +27,7 @@ pub(crate) fn trim_end(text: &[u8]) -> &[u8] {
 
 /// `needle` stands in `text`.
 pub(crate) fn contains(text: &[u8], needle: &[u8]) -> bool {
-    memchr::memmem::find(text, needle).is_some()
+    find::text(text, needle).is_some()
 }
 
 /// `  File "…", line 3, in f` (traceback), `  File "…", line 3 in f` (faulthandler), `  File "…", line 3` (SyntaxError)
@@ -203,7 +205,7 @@ pub(crate) fn is_absl_failure(text: &[u8]) -> bool {
         return false;
     }
     let head = &text[..text.len().min(HEAD)];
-    memchr::memchr(b']', head).is_some_and(|close| {
+    find::byte(b']', head).is_some_and(|close| {
         let place = &head[..close];
         [&b".cc:"[..], b".h:", b".cpp:", b".cu:", b".hpp:"]
             .iter()
@@ -326,8 +328,8 @@ fn is_counter(text: &[u8]) -> bool {
 pub(crate) fn inline_rank(text: &[u8]) -> Option<u32> {
     let head = &text[..text.len().min(HEAD)];
     let mut from = 0;
-    while let Some(open) = memchr::memchr(b'[', &head[from..]).map(|n| n + from) {
-        let close = memchr::memchr(b']', &head[open..]).map(|n| n + open)?;
+    while let Some(open) = find::byte(b'[', &head[from..]).map(|n| n + from) {
+        let close = find::byte(b']', &head[open..]).map(|n| n + open)?;
         if let Some(rank) = crate::prefix::spelled_rank(&head[open + 1..close]) {
             let before = trim_end(&head[..open]);
             let header = has_time_head(before) || level(before).is_some() || glog_level(before).is_some();

@@ -3,6 +3,7 @@
 //! A prefix is part of the line's key: lines of different prefixes never become one record (but see `hold` for lines that lost
 //! theirs). Two prefixes may stand one behind the other (`7: [rank7]: …`). This module looks at the head of one line only.
 
+use crate::find;
 use crate::launch;
 use crate::task_label::Label;
 
@@ -193,7 +194,7 @@ fn behind_colon(line: &[u8], colon: usize) -> usize {
 /// `[1,3]<stderr>:` and `[1,3]:` of Open MPI up to 4, `[prterun-node-7@1,3]<stdout>: ` of 5, also with `[node:pid]` behind it
 /// (`tag-detailed`), and `[3]<stdout>:` of Horovod.
 fn mpirun(line: &[u8], inside: &[u8], close: usize, prefix: &mut Prefix) -> bool {
-    let at_sign = memchr::memrchr(b'@', inside);
+    let at_sign = inside.iter().rposition(|&b| b == b'@');
     let numbers = &inside[at_sign.map_or(0, |at| at + 1)..];
     let Some((first, end)) = number(numbers, 0) else {
         return false;
@@ -338,7 +339,7 @@ fn template(line: &[u8], prefix: &mut Prefix) {
 /// Another process's prefix of that kind stands inside the line: several of them wrote it.
 pub(crate) fn is_torn(body: &[u8]) -> bool {
     let mut from = 0;
-    while let Some(bar) = memchr::memchr(b'|', &body[from..]).map(|n| n + from) {
+    while let Some(bar) = find::byte(b'|', &body[from..]).map(|n| n + from) {
         let start = bar
             - body[..bar]
                 .iter()
@@ -397,9 +398,9 @@ fn open_mpi(line: &[u8], inside: &[u8], close: usize, prefix: &mut Prefix) -> bo
 
 /// Process id and address (see [`launch::address`]) in a worker's parentheses.
 pub(crate) fn worker(parentheses: &[u8]) -> Option<(u32, u64)> {
-    let pid = memchr::memmem::find(parentheses, b"pid=")? + 4;
+    let pid = find::text(parentheses, b"pid=")? + 4;
     let (pid, _) = number(parentheses, pid)?;
-    let address = memchr::memmem::find(parentheses, b"ip=").map_or(&b""[..], |at| {
+    let address = find::text(parentheses, b"ip=").map_or(&b""[..], |at| {
         let rest = &parentheses[at + 3..];
         &rest[..rest.iter().take_while(|b| !matches!(b, b',' | b')')).count()]
     });
@@ -418,7 +419,7 @@ fn paren(line: &[u8], at: usize, prefix: &mut Prefix) -> bool {
         return false;
     };
     let inside = &line[at + 1..close];
-    let Some(pid) = memchr::memmem::find(inside, b"pid=") else {
+    let Some(pid) = find::text(inside, b"pid=") else {
         return false;
     };
     if number(inside, pid + 4).is_none() {

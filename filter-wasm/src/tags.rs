@@ -127,12 +127,9 @@ impl Tag {
         }
     }
 
-    /// Reads the record's `kubernetes` value, unless it is the one read last.
+    /// Reads the record's `kubernetes` value; the scan has told that it is not the one read last.
     pub(crate) fn see_kubernetes(&mut self, record: &[u8], value: &Span, config: &Config) {
         let raw = &record[value.clone()];
-        if raw == self.kubernetes {
-            return;
-        }
         let pod = kubernetes::read(record, value);
         self.kubernetes.clear();
         self.kubernetes.extend_from_slice(raw);

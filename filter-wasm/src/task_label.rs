@@ -6,6 +6,7 @@
 //! Labels of one launch have one width (srun pads them), so each width is believed on its own. This module knows numbers and
 //! bodies of lines; what a believed number means is its caller's business.
 
+use crate::find;
 use crate::{line, prefix};
 
 /// A number that stands before a line.
@@ -151,7 +152,7 @@ fn points_of_body(body: &[u8], number: u32) -> u8 {
 fn names_rank(body: &[u8], number: u32) -> bool {
     let head = &body[..body.len().min(40)];
     let mut from = 0;
-    while let Some(k) = memchr::memchr2(b'k', b'K', &head[from..]).map(|n| n + from) {
+    while let Some(k) = find::either(b'k', b'K', &head[from..]).map(|n| n + from) {
         from = k + 1;
         if k >= 3
             && head[k - 3..k].eq_ignore_ascii_case(b"ran")

@@ -3,6 +3,7 @@
 //! What leaves the filter is always made of the bytes that came in; these functions only cut pieces out of them, or make the
 //! readable copy that the rules look at.
 
+use crate::find;
 use crate::{json, line};
 
 /// The escaped text without one newline at its end, and whether there was one.
@@ -20,12 +21,12 @@ pub(crate) fn without_newline(escaped: &[u8]) -> (&[u8], bool) {
 
 /// The line without escapes and colours, in whichever buffer it needed.
 pub(crate) fn readable<'a>(escaped: &'a [u8], plain: &'a mut Vec<u8>, clean: &'a mut Vec<u8>) -> &'a [u8] {
-    if memchr::memchr(b'\\', escaped).is_none() {
+    if find::byte(b'\\', escaped).is_none() {
         return escaped;
     }
     plain.clear();
     json::unescape(escaped, plain);
-    if memchr::memchr(0x1b, plain).is_none() {
+    if find::byte(0x1b, plain).is_none() {
         return plain;
     }
     clean.clear();
@@ -36,7 +37,7 @@ pub(crate) fn readable<'a>(escaped: &'a [u8], plain: &'a mut Vec<u8>, clean: &'a
 /// Drops ANSI's control sequences.
 pub(crate) fn without_colours(text: &[u8], out: &mut Vec<u8>) {
     let mut rest = text;
-    while let Some(at) = memchr::memchr(0x1b, rest) {
+    while let Some(at) = find::byte(0x1b, rest) {
         out.extend_from_slice(&rest[..at]);
         rest = &rest[at + 1..];
         let Some(sequence) = rest.strip_prefix(b"[") else {
@@ -50,7 +51,7 @@ pub(crate) fn without_colours(text: &[u8], out: &mut Vec<u8>) {
 
 /// Of a redrawn bar the last state that isn't empty.
 pub(crate) fn last_state(text: &[u8]) -> &[u8] {
-    if memchr::memchr(b'\r', text).is_none() {
+    if find::byte(b'\r', text).is_none() {
         return text;
     }
     text.rsplit(|&b| b == b'\r')
@@ -63,7 +64,7 @@ pub(crate) fn without_repeats(text: &[u8]) -> &[u8] {
     if !text.ends_with(b" across cluster]") && !text.ends_with(b")") {
         return text;
     }
-    memchr::memmem::rfind(text, b" [repeated ")
+    find::last_text(text, b" [repeated ")
         .filter(|&at| line::contains(&text[at..], b"x across cluster]"))
         .map_or(text, |at| &text[..at])
 }
@@ -75,7 +76,7 @@ pub(crate) fn collapse(escaped: &[u8]) -> Option<&[u8]> {
     let mut start = 0;
     let mut at = 0;
     loop {
-        let next = memchr::memchr(b'\\', &escaped[at..]).map(|n| n + at);
+        let next = find::byte(b'\\', &escaped[at..]).map(|n| n + at);
         let (end, behind) = match next {
             Some(b) if escaped.get(b + 1) == Some(&b'r') => (b, b + 2),
             Some(b) if escaped[b..].starts_with(b"\\u000d") || escaped[b..].starts_with(b"\\u000D") => {

@@ -1,5 +1,6 @@
 //! What leaves: complete records, and lines with their fields, one a call, in order.
 
+use crate::find;
 use std::borrow::Cow;
 
 use crate::hold::{Blank, Ready};
@@ -139,7 +140,7 @@ impl Filter {
     pub(super) fn shown<'a>(&self, line: &Line<'a>) -> Option<Cow<'a, [u8]>> {
         let strip = self.config.strip_prefix && line.prefix.len > 0 && !line.prefix.is_doubtful();
         if self.config.collapse_bars
-            && memchr::memchr(b'\r', line.text).is_some()
+            && find::byte(b'\r', line.text).is_some()
             && let Some(kept) = text::collapse(line.escaped)
         {
             if strip || line.prefix.len == 0 {

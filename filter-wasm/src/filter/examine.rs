@@ -1,6 +1,7 @@
 //! Everything that one line says about itself: its key, and the fields that can be read from it and from what its stream taught.
 
 use crate::fields::{self, Fields};
+use crate::find;
 use crate::hold::Key;
 use crate::json::Scan;
 use crate::line;
@@ -146,7 +147,7 @@ pub(super) struct Glued {
 
 pub(super) fn glued_prefix(line: &Line<'_>, head: &[u8]) -> Option<Glued> {
     let mut from = 0;
-    while let Some(at) = memchr::memchr(b'[', &head[from..]).map(|n| n + from) {
+    while let Some(at) = find::byte(b'[', &head[from..]).map(|n| n + from) {
         let prefix = prefix::parse(&head[at..]);
         if prefix.len > 0 && at + prefix.len == head.len() {
             // A launcher's prefix behind the bar replaces that of the line; a process's own one follows it.

@@ -13,6 +13,7 @@ use std::hash::BuildHasherDefault;
 
 use crate::config::{Config, ConfigProblem};
 use crate::fields::Fields;
+use crate::find;
 use crate::hold::{Ready, Waiting};
 use crate::json::{self, Scan};
 use crate::partial::{Limits, Part, Partial, Partials};
@@ -216,7 +217,9 @@ impl Filter {
         let Some(scan) = json::scan(record, &self.config.log_keys, &memory.kubernetes) else {
             return Decision::Unchanged;
         };
-        if let Some(kubernetes) = &scan.kubernetes {
+        if let Some(kubernetes) = &scan.kubernetes
+            && !scan.known_kubernetes
+        {
             memory.see_kubernetes(record, kubernetes, &self.config);
         }
         let stream = examine::stream_key(tag ^ memory.pod, record, &scan);
@@ -296,7 +299,7 @@ impl Filter {
         let (mut plain, mut clean) = (std::mem::take(&mut self.plain), std::mem::take(&mut self.clean));
         let (escaped, newline) = text::without_newline(&source.record[source.scan.log.clone()]);
         let whole = text::readable(escaped, &mut plain, &mut clean);
-        let first = memchr::memchr(b'\n', whole).unwrap_or(whole.len());
+        let first = find::byte(b'\n', whole).unwrap_or(whole.len());
         let line = self.examine(source, escaped, newline, &whole[..first]);
         let decision = if first < whole.len() {
             self.pass_merged(line, &whole[first + 1..])

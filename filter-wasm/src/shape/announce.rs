@@ -3,6 +3,7 @@
 //! Such a line is a record of its own unless its neighbour completes it, so it waits for one line.
 
 use super::{MAYBE, SURE, Shape, Start, Step, View, cpp, crash, java, python, rich};
+use crate::find;
 use crate::line;
 
 /// What may follow an announcing line.
@@ -101,7 +102,7 @@ pub(super) fn start(text: &[u8], level: Option<line::Level>) -> Option<Start> {
 /// structlog's head: a time and the level in lower case, `2026-01-01 10:00:00 [error    ] …`.
 fn is_structlog(text: &[u8]) -> bool {
     text[0].is_ascii_digit()
-        && memchr::memchr(b'[', &text[..text.len().min(40)]).is_some_and(|open| {
+        && find::byte(b'[', &text[..text.len().min(40)]).is_some_and(|open| {
             let word = &text[open + 1..];
             [&b"error"[..], b"critical", b"warning"]
                 .iter()
@@ -182,7 +183,7 @@ fn after_log(view: &View<'_>) -> Option<(Shape, Step)> {
         return Some((Shape::Java(java::Java::Frames), SURE));
     }
     let name = line::exception_name(text)?;
-    let qualified = memchr::memchr(b'.', &text[..name]).is_some() && line::is_exception_like(&text[..name]);
+    let qualified = find::byte(b'.', &text[..name]).is_some() && line::is_exception_like(&text[..name]);
     (qualified && view.burst).then_some((Shape::Announced(Announced::Exception), Step::Exception(0, name)))
 }
 

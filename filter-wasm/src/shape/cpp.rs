@@ -1,6 +1,7 @@
 //! C++ failures: `terminate called …`, and c10's `Exception raised from …` with its `frame #N` lines.
 
 use super::{MAYBE, SURE, Shape, Start, Step, View};
+use crate::find;
 use crate::line;
 
 /// Where in the print we are.
@@ -34,8 +35,8 @@ pub(super) fn start(text: &[u8]) -> Option<Start> {
     if !matches!(text.first(), Some(b't' | b'l')) || !is_terminate(text) {
         return None;
     }
-    let exception = memchr::memchr(b'\'', text).and_then(|open| {
-        let length = memchr::memchr(b'\'', &text[open + 1..])?;
+    let exception = find::byte(b'\'', text).and_then(|open| {
+        let length = find::byte(b'\'', &text[open + 1..])?;
         Some((open + 1, open + 1 + length))
     });
     let shape = Shape::Cpp(Cpp {

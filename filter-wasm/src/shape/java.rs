@@ -1,6 +1,7 @@
 //! The JVM's traces: `Throwable.printStackTrace`, and what prints like it (Node's frames look the same).
 
 use super::{MAYBE, SURE, Shape, Start, Step, View};
+use crate::find;
 use crate::line;
 
 /// Where in the print we are.
@@ -17,7 +18,7 @@ pub(crate) enum Java {
 /// `Exception in thread "main" a.b.C: message`
 pub(super) fn start(text: &[u8]) -> Option<Start> {
     let rest = text.strip_prefix(b"Exception in thread \"")?;
-    let quote = memchr::memchr(b'"', rest)?;
+    let quote = find::byte(b'"', rest)?;
     let at = text.len() - rest.len() + quote + 2;
     let name = line::exception_name(text.get(at..)?)?;
     Some(Start {

@@ -5,6 +5,7 @@
 //! line, a sentence and a blank line. Groups draw a box of `|` and `+`. The message is free text of any number of lines.
 
 use super::{MAYBE, SURE, Shape, Start, Step, View};
+use crate::find;
 use crate::line::{self, TRACEBACK};
 
 /// Where in the print we are.
@@ -87,7 +88,7 @@ pub(super) fn is_stack_head(text: &[u8]) -> bool {
 /// its traceback was torn from it, and is nobody's.
 fn is_headless_frame(text: &[u8]) -> bool {
     line::is_python_frame(text)
-        && memchr::memmem::rfind(text, b"\", line ").is_some_and(|at| {
+        && find::last_text(text, b"\", line ").is_some_and(|at| {
             let number = &text[at + 8..];
             !number.is_empty() && number.iter().all(u8::is_ascii_digit)
         })

@@ -3,6 +3,7 @@
 //! The message may have several lines, and the source line may be missing.
 
 use super::{MAYBE, SURE, Shape, Start, Step, View};
+use crate::find;
 use crate::line;
 
 /// Where in the print we are.
@@ -19,7 +20,7 @@ pub(crate) enum Warning {
 /// `/a/b.py:92: UserWarning: text`, wherever the path begins.
 pub(super) fn start(text: &[u8]) -> Option<Start> {
     let mut from = 0;
-    while let Some(found) = memchr::memmem::find(&text[from..], b"Warning: ").map(|n| n + from) {
+    while let Some(found) = find::text(&text[from..], b"Warning: ").map(|n| n + from) {
         let name = text[..found]
             .iter()
             .rev()

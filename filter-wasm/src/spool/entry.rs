@@ -5,6 +5,7 @@
 //! calls that are done (u64 each), 2 the number of the first call of a record that was complete by then (u64). What a crash or a
 //! disk tore is skipped up to the next entry that is whole.
 
+use crate::find;
 use std::collections::HashSet;
 use std::hash::BuildHasherDefault;
 
@@ -125,7 +126,7 @@ pub(crate) fn decode(bytes: Vec<u8>) -> Recovered {
     let mut at = 0;
     while at < bytes.len() {
         let Some(payload) = whole_entry(&bytes, at) else {
-            let next = memchr::memmem::find(&bytes[at + 1..], MAGIC).map_or(bytes.len(), |n| at + 1 + n);
+            let next = find::text(&bytes[at + 1..], MAGIC).map_or(bytes.len(), |n| at + 1 + n);
             skipped += next - at;
             at = next;
             continue;

@@ -1,0 +1,137 @@
+//! Searching bytes, eight at a time.
+//!
+//! The filter runs in an interpreter without vector instructions, where every instruction costs about the same. So bytes are looked
+//! at as the lanes of a 64-bit word: a dozen instructions for eight of them, and no table or searcher to set up before the first.
+
+/// One in every lane, and the top bit of every lane.
+const ONES: u64 = 0x0101_0101_0101_0101;
+const TOPS: u64 = 0x8080_8080_8080_8080;
+
+/// The byte in every lane.
+pub(crate) const fn lanes(byte: u8) -> u64 {
+    byte as u64 * ONES
+}
+
+/// The top bits of the lanes that are zero. Above the lowest of them a lane of one may be taken for zero as well.
+pub(crate) const fn zeros(word: u64) -> u64 {
+    word.wrapping_sub(ONES) & !word & TOPS
+}
+
+/// Position of the lowest lane that is set.
+pub(crate) const fn lowest(hits: u64) -> usize {
+    (hits.trailing_zeros() / 8) as usize
+}
+
+/// The first `wanted` in `text`.
+pub(crate) fn byte(wanted: u8, text: &[u8]) -> Option<usize> {
+    let (chunks, rest) = text.as_chunks::<8>();
+    let pattern = lanes(wanted);
+    for (i, chunk) in chunks.iter().enumerate() {
+        let hits = zeros(u64::from_le_bytes(*chunk) ^ pattern);
+        if hits != 0 {
+            return Some(i * 8 + lowest(hits));
+        }
+    }
+    let at = rest.iter().position(|&b| b == wanted)?;
+    Some(text.len() - rest.len() + at)
+}
+
+/// The first of two bytes in `text`.
+pub(crate) fn either(first: u8, second: u8, text: &[u8]) -> Option<usize> {
+    let (chunks, rest) = text.as_chunks::<8>();
+    let (one, other) = (lanes(first), lanes(second));
+    for (i, chunk) in chunks.iter().enumerate() {
+        let word = u64::from_le_bytes(*chunk);
+        let hits = zeros(word ^ one) | zeros(word ^ other);
+        if hits != 0 {
+            return Some(i * 8 + lowest(hits));
+        }
+    }
+    let at = rest.iter().position(|&b| b == first || b == second)?;
+    Some(text.len() - rest.len() + at)
+}
+
+/// The first `needle` in `text`.
+pub(crate) fn text(text: &[u8], needle: &[u8]) -> Option<usize> {
+    let (first, second) = match needle {
+        [] => return Some(0),
+        [single] => return byte(*single, text),
+        [first, second, ..] => (*first, *second),
+    };
+    let (chunks, rest) = text.as_chunks::<8>();
+    let (one, other) = (lanes(first), lanes(second));
+    for (i, chunk) in chunks.iter().enumerate() {
+        let word = u64::from_le_bytes(*chunk);
+        // The lane above the last one is in the next chunk: it may be the second byte.
+        let mut hits = zeros(word ^ one) & (zeros(word ^ other) >> 8 | 1 << 63);
+        while hits != 0 {
+            let at = i * 8 + lowest(hits);
+            if text[at..].starts_with(needle) {
+                return Some(at);
+            }
+            hits &= hits - 1;
+        }
+    }
+    let from = text.len() - rest.len();
+    (from..text.len()).find(|&at| text[at] == first && text[at..].starts_with(needle))
+}
+
+/// The last `needle` in `text`.
+pub(crate) fn last_text(text: &[u8], needle: &[u8]) -> Option<usize> {
+    let (first, most) = (*needle.first()?, text.len().checked_sub(needle.len())?);
+    (0..=most)
+        .rev()
+        .find(|&at| text[at] == first && text[at..].starts_with(needle))
+}
+
+/// The two texts are equal.
+///
+/// For long ones that mostly are: the library's own comparison goes byte by byte where there is no vector unit.
+pub(crate) fn equal(one: &[u8], other: &[u8]) -> bool {
+    if one.len() != other.len() {
+        return false;
+    }
+    let ((chunks, rest), (others, other_rest)) = (one.as_chunks::<8>(), other.as_chunks::<8>());
+    chunks
+        .iter()
+        .zip(others)
+        .all(|(one, other)| u64::from_le_bytes(*one) == u64::from_le_bytes(*other))
+        && rest.iter().zip(other_rest).all(|(one, other)| one == other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Few letters, so that needles are found, half found and found across words.
+    fn letters(most: usize) -> impl Strategy<Value = Vec<u8>> {
+        proptest::collection::vec(
+            prop_oneof![Just(b'a'), Just(b'b'), Just(b'`'), Just(0u8), Just(0xff)],
+            0..most,
+        )
+    }
+
+    fn slow(text: &[u8], needle: &[u8]) -> Option<usize> {
+        text.windows(needle.len()).position(|part| part == needle)
+    }
+
+    proptest! {
+        #[test]
+        fn searches_find_what_a_slow_one_finds(text in letters(40), mut needle in letters(5)) {
+            prop_assert_eq!(byte(b'a', &text), text.iter().position(|&b| b == b'a'));
+            prop_assert_eq!(either(b'a', 0xff, &text), text.iter().position(|&b| b == b'a' || b == 0xff));
+            prop_assert!(needle.is_empty() || super::text(&text, &needle) == slow(&text, &needle));
+            needle.extend_from_slice(b"ab");
+            prop_assert_eq!(super::text(&text, &needle), slow(&text, &needle));
+            let last = text.windows(needle.len()).rposition(|part| part == needle);
+            prop_assert_eq!(last_text(&text, &needle), last);
+        }
+
+        #[test]
+        fn texts_are_equal_when_they_are(one in letters(30), other in letters(30)) {
+            prop_assert!(equal(&one, &one.clone()));
+            prop_assert_eq!(equal(&one, &other), one == other);
+        }
+    }
+}
