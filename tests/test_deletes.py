@@ -48,6 +48,30 @@ def test_a_delete_is_seen_by_every_replica_and_survives_restarts(serve, tmp_path
     assert ask(two, "DELETE", request_id=request_id).status_code == 404
 
 
+def test_a_bucket_keeps_requests_as_a_folder_does(serve, s3, logs):
+    start, entries, span = logs
+    store, options = s3.store(f"deletes-{time.time_ns()}"), s3.options()
+    one, two = (serve(store, *options, "--delete-cancel-period", "1s", env=s3.env()) for _ in range(2))
+    one.push({"job": "a"}, entries)
+    assert ask(one, query='{job="a"} |= "step 1"', start=start - 10).status_code == 204
+    left = [line for _, line, _ in entries if "step 1" not in line]
+    assert one.lines('{job="a"}', **span) == left
+    time.sleep(1.2)
+    assert two.lines('{job="a"}', **span) == left
+    # Whichever of the two removes the entries, both go on with what is left.
+    deadline = time.monotonic() + 60
+
+    def metrics():
+        return "".join(requests.get(f"{server.url}/metrics", timeout=10).text for server in (one, two))
+
+    while "rankline_deletes_removed_entries_total" not in metrics():
+        assert time.monotonic() < deadline, "nothing was removed within a minute"
+        time.sleep(0.5)
+    for server in (one, two):
+        assert server.lines('{job="a"}', **span) == left
+        assert [r["status"] for r in ask(server, "GET").json()] == ["received"], "the replaced segment is still there"
+
+
 def test_whole_streams_are_gone_from_labels_and_series(serve, logs):
     start, entries, span = logs
     server = serve()
