@@ -15,6 +15,7 @@ mod lease;
 mod merge;
 mod plan;
 mod purge;
+mod report;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -36,6 +37,7 @@ use merge::{Merge, MergeFailure};
 pub use plan::LevelOptions;
 use plan::{Group, Object, Urgency};
 use purge::Purges;
+use report::{count_failure, record_merge, report};
 
 /// Footers read at once.
 const FOOTER_READS_AT_ONCE: usize = 8;
@@ -595,38 +597,6 @@ fn ns_since_epoch(time: SystemTime) -> i64 {
         .unwrap_or_default()
         .as_nanos();
     i64::try_from(ns).unwrap_or(i64::MAX)
-}
-
-fn record_merge(group: &Group, output: &Segment, duplicates: u64, took: Duration) {
-    let level = group.level.to_string();
-    let read: u64 = group.inputs.iter().map(|object| object.bytes).sum();
-    metrics::counter!(names::COMPACTION_MERGES, "level" => level.clone()).increment(1);
-    metrics::counter!(names::COMPACTION_BYTES, "direction" => "read").increment(read);
-    metrics::counter!(names::COMPACTION_BYTES, "direction" => "written").increment(output.bytes);
-    metrics::counter!(names::COMPACTION_DUPLICATES).increment(duplicates);
-    metrics::histogram!(names::COMPACTION_SECONDS).record(took.as_secs_f64());
-    tracing::debug!(
-        path = %output.path,
-        inputs = group.inputs.len(),
-        read,
-        written = output.bytes,
-        rows = output.footer.rows,
-        duplicates,
-        seconds = took.as_secs_f64(),
-        "merged segments"
-    );
-}
-
-fn count_failure(error: &CompactionError) {
-    metrics::counter!(names::COMPACTION_FAILURES, "reason" => error.reason()).increment(1);
-}
-
-/// Counts and logs what stopped a day; nothing is lost by it.
-fn report(error: &CompactionError, tenant: &TenantId, day: Option<Day>, summary: &mut CompactionSummary) {
-    summary.failures += 1;
-    count_failure(error);
-    let day = day.map(|day| day.to_string());
-    tracing::warn!(%error, %tenant, day, "compaction stopped, it will try again");
 }
 
 #[cfg(test)]
