@@ -38,14 +38,17 @@ def test_a_delete_is_seen_by_every_replica_and_survives_restarts(serve, tmp_path
 
     two.kill()
     two = two.again()
-    assert len(two.lines('{rank="1"}', **span)) == 50
-    listed = ask(two, "GET").json()
-    assert [(r["request_id"], r["start_time"], r["status"]) for r in listed] == [(request_id, start, "received")]
-    assert ask(two, "GET", start=start + 50, end=start + 60).json() == []
+    try:
+        assert len(two.lines('{rank="1"}', **span)) == 50
+        listed = ask(two, "GET").json()
+        assert [(r["request_id"], r["start_time"], r["status"]) for r in listed] == [(request_id, start, "received")]
+        assert ask(two, "GET", start=start + 50, end=start + 60).json() == []
 
-    assert ask(two, "DELETE", request_id=request_id).status_code == 204
-    assert len(two.lines('{job="a"}', **span)) == 120
-    assert ask(two, "DELETE", request_id=request_id).status_code == 404
+        assert ask(two, "DELETE", request_id=request_id).status_code == 204
+        assert len(two.lines('{job="a"}', **span)) == 120
+        assert ask(two, "DELETE", request_id=request_id).status_code == 404
+    finally:
+        two.kill()
 
 
 def test_a_bucket_keeps_requests_as_a_folder_does(serve, s3, logs):
