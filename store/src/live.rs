@@ -201,7 +201,7 @@ impl LiveHub {
         deliver(&self.queues(tenant), batch);
     }
 
-    /// From now on batches of this replica wait for [`LiveHub::take_held`], or are handed on at once. Gives what has
+    /// From now on batches of this replica wait for the next call of this, or are handed on at once. Gives what has
     /// waited so far.
     pub fn hold(&self, tenant: &TenantId, hold: bool) -> Vec<LiveBatch> {
         let mut tenants = self.tenants.lock();

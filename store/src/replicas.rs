@@ -1,7 +1,7 @@
 //! Entries that other replicas acknowledged, brought to this replica's live tails. Knows nothing of sockets.
 //!
 //! Replicas know only the store, so that is where they meet: while a tenant is tailed here, the store is asked every
-//! [`TICK`] which segments were flushed since, and those of other processes are read and handed to the tails.
+//! `TICK` which segments were flushed since, and those of other processes are read and handed to the tails.
 //! Segments that were there before, and those that compaction wrote, are no news.
 //!
 //! Order: a client whose pushes go to several replicas in turn sends a line after the one before was acknowledged. So
