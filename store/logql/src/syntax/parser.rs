@@ -41,9 +41,11 @@ pub fn parse_selector(query: &str) -> Result<Vec<Matcher>, ParseError> {
 /// The query as Loki's `format_query` prints it: short ones on one line, longer ones indented.
 ///
 /// # Errors
-/// As [`parse`].
+/// As [`parse`], but functions over bare numbers pass.
 pub fn format_query(query: &str) -> Result<String, ParseError> {
-    Ok(super::pretty::pretty(&parse(query)?))
+    let expr = parse_unchecked(query)?;
+    validate::printable(&expr)?;
+    Ok(super::pretty::pretty(&expr))
 }
 
 /// As [`parse`], but selectors may match every stream: a delete may be for all of them.

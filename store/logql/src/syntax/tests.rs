@@ -344,3 +344,12 @@ proptest! {
         let _ = parse_labels(&query);
     }
 }
+
+#[test]
+fn functions_over_bare_numbers_are_printed_but_not_run() {
+    for query in ["sum(1)", "sum by (app) (1)"] {
+        assert!(super::format_query(query).is_ok(), "{query}");
+        assert!(super::parse(query).is_err(), "{query}");
+    }
+    assert!(super::format_query("{}").is_err());
+}

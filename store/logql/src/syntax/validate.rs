@@ -34,6 +34,23 @@ fn metric_selectors(expr: &MetricExpr) -> Result<(), ParseError> {
     }
 }
 
+/// As [`selectors`], for a query that is only printed: Loki prints functions over bare numbers, which it does not run.
+pub(super) fn printable(expr: &Expr) -> Result<(), ParseError> {
+    match selectors(expr) {
+        Err(_) if matches!(expr, Expr::Metric(metric) if is_over_number(metric)) => Ok(()),
+        other => other,
+    }
+}
+
+fn is_over_number(expr: &MetricExpr) -> bool {
+    match expr {
+        MetricExpr::Literal(_) => true,
+        MetricExpr::Aggregate(aggregation) => is_over_number(&aggregation.expr),
+        MetricExpr::LabelReplace(replace) => is_over_number(&replace.expr),
+        MetricExpr::Vector(_) | MetricExpr::Range(_) | MetricExpr::Binary(_) => false,
+    }
+}
+
 /// Functions over a bare number have no selector at all.
 fn argument(expr: &MetricExpr) -> Result<(), ParseError> {
     match expr {
