@@ -47,6 +47,17 @@ impl Zstd {
     }
 }
 
+impl Zstd {
+    /// Bytes of `plain` compressed.
+    pub(crate) fn compressed_len(&mut self, plain: &[u8]) -> Result<usize, SegmentError> {
+        let small = self
+            .0
+            .compress(plain)
+            .map_err(|error| compress_error(Part::Header, error))?;
+        Ok(small.len())
+    }
+}
+
 fn compress_error(part: Part, error: std::io::Error) -> SegmentError {
     SegmentError::Compress {
         part,

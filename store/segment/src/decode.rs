@@ -9,24 +9,26 @@ use crate::{
     ints::{read_frames, read_varints},
     limits::{MAX_COLUMN_BYTES, MAX_LINE_BYTES},
     rows::Ids,
+    template::{Stored, TemplateLines},
     wire::Reader,
 };
 
 /// A column's payload: as it is in the object, or decompressed.
-enum Payload<'a> {
+#[derive(Debug)]
+pub(crate) enum Payload<'a> {
     Stored(&'a [u8]),
     Expanded(Vec<u8>),
 }
 
 impl Payload<'_> {
-    fn as_slice(&self) -> &[u8] {
+    pub(crate) fn as_slice(&self) -> &[u8] {
         match self {
             Payload::Stored(bytes) => bytes,
             Payload::Expanded(bytes) => bytes,
         }
     }
 
-    fn into_vec(self) -> Vec<u8> {
+    pub(crate) fn into_vec(self) -> Vec<u8> {
         match self {
             Payload::Stored(bytes) => bytes.to_vec(),
             Payload::Expanded(bytes) => bytes,
@@ -34,7 +36,77 @@ impl Payload<'_> {
     }
 }
 
+/// The lines of a block, as they are stored.
+#[derive(Debug)]
+pub enum BlockText<'a> {
+    /// As one text.
+    Plain(Lines),
+    /// As templates and variables.
+    Templates(Box<TemplateLines<'a>>),
+}
+
+impl BlockText<'_> {
+    /// All lines, put together.
+    ///
+    /// # Errors
+    /// When the bytes are corrupt.
+    pub fn into_lines(self) -> Result<Lines, SegmentError> {
+        match self {
+            BlockText::Plain(lines) => Ok(lines),
+            BlockText::Templates(lines) => lines.all_lines(),
+        }
+    }
+}
+
 impl BlockMeta {
+    /// The lines, however the block stores them. `bytes` gives those of [`ColumnKind::LineLengths`] and of each
+    /// column that [`ColumnKind::is_text`] and that the block has.
+    ///
+    /// # Errors
+    /// When the bytes are corrupt.
+    pub fn decode_text<'a>(
+        &'a self,
+        bytes: impl Fn(&ColumnKind) -> &'a [u8],
+    ) -> Result<BlockText<'a>, SegmentError> {
+        let lengths = bytes(&ColumnKind::LineLengths);
+        if !self.has_templates() {
+            let lines = self.decode_lines(lengths, bytes(&ColumnKind::LineText))?;
+            return Ok(BlockText::Plain(lines));
+        }
+        let stored = Stored {
+            lengths,
+            templates: bytes(&ColumnKind::Templates),
+            ids: bytes(&ColumnKind::TemplateIds),
+            variables: bytes(&ColumnKind::Variables),
+            other: bytes(&ColumnKind::OtherText),
+        };
+        Ok(BlockText::Templates(Box::new(TemplateLines::new(self, stored)?)))
+    }
+
+    /// For each row its template + 1, 0 for a line without one.
+    pub(crate) fn decode_template_ids(
+        &self,
+        bytes: &[u8],
+        templates: usize,
+    ) -> Result<Vec<u32>, SegmentError> {
+        let (part, payload) = self.sole_layout(&ColumnKind::TemplateIds, bytes)?;
+        let mut reader = Reader::new(payload.as_slice(), &part);
+        let ids = self.dense_ids(&mut reader, templates)?;
+        reader.finish()?;
+        Ok(ids)
+    }
+
+    /// Payload of a column that has one layout only.
+    pub(crate) fn sole_layout<'a>(
+        &self,
+        kind: &ColumnKind,
+        bytes: &'a [u8],
+    ) -> Result<(Part, Payload<'a>), SegmentError> {
+        let (part, layout, payload) = self.payload(kind, bytes)?;
+        expect_layout(&part, layout, &[LAYOUT_VARINTS])?;
+        Ok((part, payload))
+    }
+
     /// Which rows belong to which stream. `bytes` are those of the [`ColumnKind::Streams`] column.
     ///
     /// # Errors
@@ -243,7 +315,7 @@ impl BlockMeta {
             });
         }
         let plain_len = u64::from(column.plain_len);
-        let limit = if column.kind == ColumnKind::LineText {
+        let limit = if matches!(column.kind, ColumnKind::LineText | ColumnKind::OtherText) {
             self.line_bytes
         } else {
             MAX_COLUMN_BYTES
@@ -280,7 +352,7 @@ fn offsets(lengths: impl Iterator<Item = u64>, count: usize) -> Vec<u32> {
     offsets
 }
 
-fn checked_text(bytes: Vec<u8>, offsets: &[u32], part: &Part) -> Result<String, SegmentError> {
+pub(crate) fn checked_text(bytes: Vec<u8>, offsets: &[u32], part: &Part) -> Result<String, SegmentError> {
     let text =
         String::from_utf8(bytes).map_err(|error| SegmentError::corrupt(part.clone(), error.to_string()))?;
     if offsets.last().map(|&end| end as usize) != Some(text.len()) {

@@ -8,6 +8,7 @@ use crate::{
     BlockMeta, ColumnKind, ColumnMeta, Part, SegmentError,
     compress::Zstd,
     ints::{put_frames, put_varints},
+    template::{self, TemplateColumns},
     wire::{put_varint, ts_delta},
 };
 
@@ -110,6 +111,7 @@ impl BlockBuilder {
         base: u64,
         out: &mut Vec<u8>,
         zstd: &mut Zstd,
+        templates: bool,
     ) -> Result<BlockMeta, SegmentError> {
         let rows = self.rows() as u32;
         let bounds = self
@@ -138,11 +140,16 @@ impl BlockBuilder {
             columns.put(ColumnKind::Metadata(name), layout, payload)?;
         }
         let line_bytes = self.text.len() as u64;
-        columns.put(
-            ColumnKind::LineText,
-            LAYOUT_VARINTS,
-            std::mem::take(&mut self.text),
-        )?;
+        let text = std::mem::take(&mut self.text);
+        let split = if templates {
+            columns.split(&text, &self.lengths)?
+        } else {
+            None
+        };
+        match split {
+            Some(split) => columns.put_templates(split)?,
+            None => columns.put(ColumnKind::LineText, LAYOUT_VARINTS, text)?,
+        }
         let block = BlockMeta {
             index,
             rows,
@@ -213,6 +220,26 @@ impl Columns<'_> {
         let encoding = layout | self.shrink(&kind, &mut payload)?;
         self.store(kind, encoding, plain_len, &payload);
         Ok(())
+    }
+
+    fn split(&mut self, text: &[u8], lengths: &[u64]) -> Result<Option<TemplateColumns>, SegmentError> {
+        let part = Part::Column {
+            block: self.index,
+            kind: ColumnKind::Variables,
+        };
+        template::encode(text, lengths, self.zstd, || part.clone())
+    }
+
+    fn put_templates(&mut self, columns: TemplateColumns) -> Result<(), SegmentError> {
+        self.put(ColumnKind::Templates, LAYOUT_VARINTS, columns.templates)?;
+        let highest = columns.ids.iter().copied().max().unwrap_or(0);
+        let mut ids = Vec::new();
+        put_ids(&mut ids, highest as usize, columns.ids.into_iter());
+        self.put(ColumnKind::TemplateIds, LAYOUT_VARINTS, ids)?;
+        // Its chunks are compressed one by one.
+        let variables = columns.variables;
+        self.store(ColumnKind::Variables, LAYOUT_VARINTS, variables.len(), &variables);
+        self.put(ColumnKind::OtherText, LAYOUT_VARINTS, columns.other)
     }
 
     /// Varints or frames, whichever is smaller in the end.
@@ -325,19 +352,22 @@ impl MetadataBuilder {
             }
             return (self.name, LAYOUT_RUNS, payload);
         }
-        let width = match self.lengths.len() {
-            0..=0xff => 1,
-            0x100..=0xffff => 2,
-            _ => 4,
-        };
-        payload.push(width);
-        let mut start = 0;
-        for &(end, id) in &self.runs {
-            for _ in start..end {
-                payload.extend_from_slice(&id.to_le_bytes()[..width.into()]);
-            }
-            start = end;
-        }
+        let starts = std::iter::once(0).chain(self.runs.iter().map(|&(end, _)| end));
+        let ids = starts
+            .zip(&self.runs)
+            .flat_map(|(start, &(end, id))| std::iter::repeat_n(id, (end - start) as usize));
+        put_ids(&mut payload, self.lengths.len(), ids);
         (self.name, LAYOUT_DENSE, payload)
     }
+}
+
+/// A width of 1, 2 or 4 bytes, as `highest` needs it, and each id in so many.
+fn put_ids(out: &mut Vec<u8>, highest: usize, ids: impl Iterator<Item = u32>) {
+    let width: u8 = match highest {
+        0..=0xff => 1,
+        0x100..=0xffff => 2,
+        _ => 4,
+    };
+    out.push(width);
+    ids.for_each(|id| out.extend_from_slice(&id.to_le_bytes()[..width.into()]));
 }

@@ -10,7 +10,7 @@ use crate::{
     compress::{Zstd, expand},
     limits::{
         MAX_BLOCK_ROWS, MAX_COLUMN_BYTES, MAX_FOOTER_BYTES, MAX_LABEL_BYTES, MAX_LABELS, MAX_LINE_BYTES,
-        MAX_METADATA_COLUMNS, MAX_REPLACES, MAX_STREAMS, VERSION,
+        MAX_METADATA_COLUMNS, MAX_REPLACES, MAX_STREAMS, VERSION, VERSION_WITHOUT_TEMPLATES,
     },
     wire::{Reader, put_str, put_varint, put_zigzag, ts_delta},
 };
@@ -29,19 +29,27 @@ const KIND_TIMESTAMPS: u8 = 2;
 const KIND_LINE_LENGTHS: u8 = 3;
 const KIND_LINE_TEXT: u8 = 4;
 const KIND_METADATA: u8 = 5;
+const KIND_TEMPLATES: u8 = 6;
+const KIND_TEMPLATE_IDS: u8 = 7;
+const KIND_VARIABLES: u8 = 8;
+const KIND_OTHER_TEXT: u8 = 9;
 
-pub(crate) fn header() -> [u8; HEADER_BYTES] {
+pub(crate) fn header(version: u16) -> [u8; HEADER_BYTES] {
     let mut header = [0; HEADER_BYTES];
     header[..8].copy_from_slice(HEADER_MAGIC);
-    header[8..10].copy_from_slice(&VERSION.to_le_bytes());
+    header[8..10].copy_from_slice(&version.to_le_bytes());
     header
 }
+
+/// Most columns of a block beside its metadata.
+const FIXED_COLUMNS: u64 = 7;
 
 struct Trailer {
     footer_offset: u64,
     footer_len: u32,
     plain_len: u32,
     checksum: u64,
+    version: u16,
 }
 
 impl Trailer {
@@ -51,7 +59,7 @@ impl Trailer {
         bytes[8..12].copy_from_slice(&self.footer_len.to_le_bytes());
         bytes[12..16].copy_from_slice(&self.plain_len.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.checksum.to_le_bytes());
-        bytes[24..26].copy_from_slice(&VERSION.to_le_bytes());
+        bytes[24..26].copy_from_slice(&self.version.to_le_bytes());
         let check = xxh3_64(&bytes[..28]) as u32;
         bytes[28..32].copy_from_slice(&check.to_le_bytes());
         bytes[32..].copy_from_slice(TRAILER_MAGIC);
@@ -74,7 +82,7 @@ impl Trailer {
         let (footer_offset, footer_len) = (reader.u64()?, u32::from_le_bytes(reader.array()?));
         let (plain_len, checksum) = (u32::from_le_bytes(reader.array()?), reader.u64()?);
         let version = u16::from_le_bytes(reader.array()?);
-        if version != VERSION {
+        if !(VERSION_WITHOUT_TEMPLATES..=VERSION).contains(&version) {
             return Err(SegmentError::Version {
                 found: version,
                 supported: VERSION,
@@ -100,6 +108,7 @@ impl Trailer {
             footer_len,
             plain_len,
             checksum,
+            version,
         })
     }
 }
@@ -150,12 +159,9 @@ impl SegmentFooter {
             });
         }
         if trailer.footer_len == trailer.plain_len {
-            return parse_plain(stored, trailer.footer_offset);
+            return parse_plain(stored, &trailer);
         }
-        parse_plain(
-            &expand(stored, trailer.plain_len as usize, &part)?,
-            trailer.footer_offset,
-        )
+        parse_plain(&expand(stored, trailer.plain_len as usize, &part)?, &trailer)
     }
 
     /// Footer and trailer as they end an object whose columns end at `footer_offset`.
@@ -174,6 +180,7 @@ impl SegmentFooter {
             footer_len: bytes.len() as u32,
             plain_len: plain_len as u32,
             checksum: xxh3_64(&bytes),
+            version: self.version,
         };
         bytes.extend_from_slice(&trailer.to_bytes());
         Ok(bytes)
@@ -237,6 +244,10 @@ impl SegmentFooter {
                     ColumnKind::Timestamps => out.push(KIND_TIMESTAMPS),
                     ColumnKind::LineLengths => out.push(KIND_LINE_LENGTHS),
                     ColumnKind::LineText => out.push(KIND_LINE_TEXT),
+                    ColumnKind::Templates => out.push(KIND_TEMPLATES),
+                    ColumnKind::TemplateIds => out.push(KIND_TEMPLATE_IDS),
+                    ColumnKind::Variables => out.push(KIND_VARIABLES),
+                    ColumnKind::OtherText => out.push(KIND_OTHER_TEXT),
                     ColumnKind::Metadata(name) => {
                         out.push(KIND_METADATA);
                         put_varint(out, strings.index(name));
@@ -279,7 +290,7 @@ impl<'a> Strings<'a> {
     }
 }
 
-fn parse_plain(plain: &[u8], footer_offset: u64) -> Result<SegmentFooter, SegmentError> {
+fn parse_plain(plain: &[u8], trailer: &Trailer) -> Result<SegmentFooter, SegmentError> {
     let part = Part::Footer;
     let mut reader = Reader::new(plain, &part);
     let level = reader.u8()?;
@@ -292,7 +303,7 @@ fn parse_plain(plain: &[u8], footer_offset: u64) -> Result<SegmentFooter, Segmen
     let max_ts = reader.ts_after(min_ts)?;
     let strings = read_strings(&mut reader)?;
     let streams = read_streams(&mut reader, &strings, min_ts)?;
-    let blocks = read_blocks(&mut reader, &strings, min_ts, &streams, footer_offset)?;
+    let blocks = read_blocks(&mut reader, &strings, min_ts, &streams, trailer)?;
     reader.finish()?;
     let held = blocks.iter().map(|block| u64::from(block.rows)).sum::<u64>();
     let owned = streams
@@ -303,7 +314,7 @@ fn parse_plain(plain: &[u8], footer_offset: u64) -> Result<SegmentFooter, Segmen
         return Err(SegmentError::corrupt(part, reason));
     }
     Ok(SegmentFooter {
-        version: VERSION,
+        version: trailer.version,
         level,
         created_by,
         replaces,
@@ -404,7 +415,7 @@ fn read_blocks(
     strings: &[&str],
     base: i64,
     streams: &[StreamMeta],
-    footer_offset: u64,
+    trailer: &Trailer,
 ) -> Result<Vec<BlockMeta>, SegmentError> {
     let count = reader.count("blocks", u64::from(u32::MAX))?;
     let mut end = HEADER_BYTES as u64;
@@ -416,11 +427,11 @@ fn read_blocks(
         if !follows || block.last_stream as usize >= streams.len() {
             return Err(reader.corrupt(format!("block {index} is out of order or names unknown streams")));
         }
-        let columns = reader.count("columns", MAX_METADATA_COLUMNS as u64 + 4)?;
+        let columns = reader.count("columns", MAX_METADATA_COLUMNS as u64 + FIXED_COLUMNS)?;
         for _ in 0..columns {
-            let column = read_column(reader, strings, end)?;
+            let column = read_column(reader, strings, end, trailer.version)?;
             end = column.range().end;
-            if end > footer_offset {
+            if end > trailer.footer_offset {
                 return Err(reader.corrupt(format!(
                     "block {index}: {} column reaches into the footer",
                     column.kind
@@ -465,13 +476,22 @@ fn read_block(reader: &mut Reader<'_>, index: u32, base: i64) -> Result<BlockMet
     })
 }
 
-fn read_column(reader: &mut Reader<'_>, strings: &[&str], end: u64) -> Result<ColumnMeta, SegmentError> {
+fn read_column(
+    reader: &mut Reader<'_>,
+    strings: &[&str],
+    end: u64,
+    version: u16,
+) -> Result<ColumnMeta, SegmentError> {
     let kind = match reader.u8()? {
         KIND_STREAMS => ColumnKind::Streams,
         KIND_TIMESTAMPS => ColumnKind::Timestamps,
         KIND_LINE_LENGTHS => ColumnKind::LineLengths,
         KIND_LINE_TEXT => ColumnKind::LineText,
         KIND_METADATA => ColumnKind::Metadata(string(reader, strings)?.into()),
+        KIND_TEMPLATES if version > VERSION_WITHOUT_TEMPLATES => ColumnKind::Templates,
+        KIND_TEMPLATE_IDS if version > VERSION_WITHOUT_TEMPLATES => ColumnKind::TemplateIds,
+        KIND_VARIABLES if version > VERSION_WITHOUT_TEMPLATES => ColumnKind::Variables,
+        KIND_OTHER_TEXT if version > VERSION_WITHOUT_TEMPLATES => ColumnKind::OtherText,
         kind => return Err(reader.corrupt(format!("unknown column kind {kind}"))),
     };
     let encoding = reader.u8()?;
@@ -492,26 +512,37 @@ fn read_column(reader: &mut Reader<'_>, strings: &[&str], end: u64) -> Result<Co
     })
 }
 
-/// The four columns every block has, once each and first, the text last; metadata names ascending.
+/// The columns every block has, once each and in order, those of the text last; metadata names ascending.
 fn check_columns(reader: &Reader<'_>, block: &BlockMeta) -> Result<(), SegmentError> {
     let kinds: Vec<_> = block.columns.iter().map(|column| &column.kind).collect();
-    let ok = match &kinds[..] {
+    let names = match &kinds[..] {
         [
             ColumnKind::Streams,
             ColumnKind::Timestamps,
             ColumnKind::LineLengths,
             names @ ..,
             ColumnKind::LineText,
-        ] => {
-            names.iter().all(|kind| matches!(kind, ColumnKind::Metadata(_)))
-                && block
-                    .metadata_columns()
-                    .map(|(name, _)| name)
-                    .is_sorted_by(|a, b| a < b)
-        }
-        _ => false,
+        ]
+        | [
+            ColumnKind::Streams,
+            ColumnKind::Timestamps,
+            ColumnKind::LineLengths,
+            names @ ..,
+            ColumnKind::Templates,
+            ColumnKind::TemplateIds,
+            ColumnKind::Variables,
+            ColumnKind::OtherText,
+        ] => Some(names),
+        _ => None,
     };
-    if ok {
+    let all_names = |kinds: &[&ColumnKind]| kinds.iter().all(|kind| matches!(kind, ColumnKind::Metadata(_)));
+    let ascending = || {
+        block
+            .metadata_columns()
+            .map(|(name, _)| name)
+            .is_sorted_by(|a, b| a < b)
+    };
+    if names.is_some_and(all_names) && ascending() {
         Ok(())
     } else {
         Err(reader.corrupt(format!("block {} has wrong columns", block.index)))

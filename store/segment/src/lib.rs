@@ -16,12 +16,15 @@ pub mod limits;
 mod merge;
 mod meta;
 mod rows;
+mod template;
 mod wire;
 mod writer;
 
+pub use decode::BlockText;
 pub use error::{Part, SegmentError};
 pub use footer::{TAIL_READ_BYTES, TRAILER_BYTES, locate_footer};
 pub use merge::{Cursor, MergeError, MergeStats, merge};
 pub use meta::{BlockMeta, ColumnKind, ColumnMeta, SegmentFooter, StreamMeta};
 pub use rows::{Lines, MetadataColumn, StreamRun};
+pub use template::{Needle, RowSet, TemplateLines};
 pub use writer::{Finished, SegmentWriter, WriterOptions};

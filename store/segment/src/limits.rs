@@ -1,8 +1,10 @@
 //! Hard limits of the format: a writer never goes beyond them, a reader refuses what does. They bound what a reader
 //! allocates for bytes that lie; changing one downwards is a new format version.
 
-/// Format version written, and the newest one read.
-pub const VERSION: u16 = 1;
+/// Newest format version read, and the one written with templates.
+pub const VERSION: u16 = 2;
+/// Format version written without templates: what came with [`VERSION`] isn't used then.
+pub const VERSION_WITHOUT_TEMPLATES: u16 = 1;
 /// Rows of a block.
 pub const MAX_BLOCK_ROWS: u32 = 1 << 20;
 /// Bytes of one line, and of all lines of a block.

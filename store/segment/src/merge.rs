@@ -120,8 +120,12 @@ impl Rows {
         };
         let runs = meta.decode_streams(of_kind(crate::ColumnKind::Streams)?)?;
         let timestamps = meta.decode_timestamps(of_kind(crate::ColumnKind::Timestamps)?)?;
-        let lengths = of_kind(crate::ColumnKind::LineLengths)?;
-        let lines = meta.decode_lines(lengths, of_kind(crate::ColumnKind::LineText)?)?;
+        let text = |kind: &crate::ColumnKind| {
+            meta.column(kind)
+                .and_then(|column| slice(column).ok())
+                .unwrap_or_default()
+        };
+        let lines = meta.decode_text(text)?.into_lines()?;
         let metadata = meta
             .metadata_columns()
             .map(|(name, column)| Ok((name.into(), meta.decode_metadata(column, slice(column)?)?)))

@@ -95,6 +95,14 @@ pub enum ColumnKind {
     LineLengths,
     /// The lines, one after another.
     LineText,
+    /// The templates of the lines, and the directory of their variables.
+    Templates,
+    /// Which template each row has.
+    TemplateIds,
+    /// The variables of all templates.
+    Variables,
+    /// The lines that have no template, one after another.
+    OtherText,
     /// Values of one structured-metadata name.
     Metadata(Box<str>),
 }
@@ -106,8 +114,20 @@ impl fmt::Display for ColumnKind {
             ColumnKind::Timestamps => f.write_str("timestamps"),
             ColumnKind::LineLengths => f.write_str("line lengths"),
             ColumnKind::LineText => f.write_str("line text"),
+            ColumnKind::Templates => f.write_str("templates"),
+            ColumnKind::TemplateIds => f.write_str("template ids"),
+            ColumnKind::Variables => f.write_str("variables"),
+            ColumnKind::OtherText => f.write_str("other text"),
             ColumnKind::Metadata(name) => write!(f, "metadata {name:?}"),
         }
+    }
+}
+
+impl ColumnKind {
+    /// Whether the column is part of what the lines say, however they are stored.
+    pub fn is_text(&self) -> bool {
+        use ColumnKind::{LineText, OtherText, TemplateIds, Templates, Variables};
+        matches!(self, LineText | Templates | TemplateIds | Variables | OtherText)
     }
 }
 
@@ -122,6 +142,11 @@ impl BlockMeta {
     /// The column of `kind`; `None` for metadata names that no row of the block has.
     pub fn column(&self, kind: &ColumnKind) -> Option<&ColumnMeta> {
         self.columns.iter().find(|column| column.kind == *kind)
+    }
+
+    /// Whether the lines are stored as templates and variables rather than as one text.
+    pub fn has_templates(&self) -> bool {
+        self.column(&ColumnKind::Templates).is_some()
     }
 
     /// Structured-metadata columns, names ascending.

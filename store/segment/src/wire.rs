@@ -60,6 +60,18 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// The bytes before the next `end`, which is passed.
+    pub(crate) fn until(&mut self, end: u8) -> Result<&'a [u8], SegmentError> {
+        match self.bytes.iter().position(|&byte| byte == end) {
+            Some(len) => {
+                let (head, rest) = self.bytes.split_at(len);
+                self.bytes = &rest[1..];
+                Ok(head)
+            }
+            None => Err(self.corrupt("ends inside a text")),
+        }
+    }
+
     pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], SegmentError> {
         let mut array = [0; N];
         array.copy_from_slice(self.take(N)?);

@@ -9,7 +9,7 @@ use crate::{
     footer::header,
     limits::{
         MAX_BLOCK_ROWS, MAX_LABEL_BYTES, MAX_LABELS, MAX_LINE_BYTES, MAX_METADATA_BYTES,
-        MAX_METADATA_COLUMNS, MAX_REPLACES, MAX_STREAMS, VERSION,
+        MAX_METADATA_COLUMNS, MAX_REPLACES, MAX_STREAMS, VERSION, VERSION_WITHOUT_TEMPLATES,
     },
 };
 
@@ -22,6 +22,9 @@ pub struct WriterOptions {
     pub block_line_bytes: usize,
     /// zstd level of lines, metadata and footer.
     pub zstd_level: i32,
+    /// Whether lines are stored as templates and variables, where that is smaller: reading and searching them is
+    /// faster, writing is slower.
+    pub templates: bool,
     /// Compaction level, kept in the footer.
     pub level: u8,
     /// Segments whose rows this one holds, kept in the footer.
@@ -36,6 +39,7 @@ impl Default for WriterOptions {
             block_rows: 65_536,
             block_line_bytes: 4 << 20,
             zstd_level: 3,
+            templates: false,
             level: 0,
             replaces: Vec::new(),
             created_by: concat!("rankline ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -78,14 +82,14 @@ impl SegmentWriter {
             ..options
         };
         SegmentWriter {
-            options,
             zstd: None,
             block: BlockBuilder::default(),
             streams: Vec::new(),
             blocks: Vec::new(),
             label_bytes: 0,
-            out: header().to_vec(),
+            out: header(version(&options)).to_vec(),
             drained: 0,
+            options,
         }
     }
 
@@ -189,8 +193,13 @@ impl SegmentWriter {
             slot => slot.insert(Zstd::new(self.options.zstd_level)?),
         };
         let index = self.blocks.len() as u32;
-        self.blocks
-            .push(self.block.finish(index, self.drained, &mut self.out, zstd)?);
+        self.blocks.push(self.block.finish(
+            index,
+            self.drained,
+            &mut self.out,
+            zstd,
+            self.options.templates,
+        )?);
         Ok(())
     }
 
@@ -232,7 +241,7 @@ impl SegmentWriter {
         let replaced = self.options.replaces.len() as u64;
         SegmentError::limit(Part::Footer, "replaced segments", replaced, MAX_REPLACES.into())?;
         let footer = SegmentFooter {
-            version: VERSION,
+            version: version(&self.options),
             level: self.options.level,
             created_by: self.options.created_by.into(),
             replaces: self.options.replaces,
@@ -254,6 +263,15 @@ impl SegmentWriter {
             footer,
             total_bytes,
         })
+    }
+}
+
+/// The oldest format version that has what the options ask for.
+fn version(options: &WriterOptions) -> u16 {
+    if options.templates {
+        VERSION
+    } else {
+        VERSION_WITHOUT_TEMPLATES
     }
 }
 

@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 use rankline_segment::{
-    ColumnKind, Part, SegmentError, SegmentFooter, TRAILER_BYTES, WriterOptions, locate_footer,
+    BlockMeta, BlockText, ColumnKind, Finished, Needle, Part, SegmentError, SegmentFooter, TRAILER_BYTES,
+    WriterOptions, locate_footer,
 };
 
 use crate::model::{Row, Rows, any_options, any_rows, column, footer, read, write};
@@ -72,6 +73,7 @@ proptest! {
                 let _ = block.decode_streams(&bytes);
                 let _ = block.decode_timestamps(&bytes);
                 let _ = block.decode_lines(&bytes, &bytes);
+                read_text(&finished, &block, &column.kind, &bytes);
                 let _ = block.decode_metadata(&column, &bytes);
             }
         }
@@ -97,6 +99,27 @@ proptest! {
         let at = at.index(plain.len());
         if insert { plain.insert(at, value) } else { plain[at] = value }
         let _ = SegmentFooter::parse(&with_trailer(&plain, start as u64, plain.len() as u32));
+    }
+}
+
+/// Reads and searches the lines of a block, one of whose columns is wrong.
+fn read_text(finished: &Finished, block: &BlockMeta, wrong: &ColumnKind, bytes: &[u8]) {
+    let text = block.decode_text(|kind| {
+        if kind == wrong {
+            bytes
+        } else {
+            column(&finished.bytes, block, kind)
+        }
+    });
+    let Ok(BlockText::Templates(text)) = text else {
+        return;
+    };
+    for needle in ["1", "rank", "a 1", "e: \"x"] {
+        let _ = Needle::new(needle).map(|needle| text.rows_with(&needle));
+        let _ = Needle::ignoring_case(needle).map(|needle| text.rows_with(&needle));
+    }
+    if let Ok(lines) = text.all_lines() {
+        assert_eq!(lines.rows(), block.rows as usize);
     }
 }
 
@@ -159,12 +182,12 @@ fn errors_say_where_and_what() {
         read(&newer).unwrap_err(),
         SegmentError::Version {
             found: 9,
-            supported: 1
+            supported: 2
         }
     );
     assert_eq!(
         say(&newer),
-        "segment has format version 9, this build reads version 1: upgrade rankline"
+        "segment has format version 9, this build reads version 2: upgrade rankline"
     );
     assert!(say(&bytes[1..]).contains("doesn't fit an object of"));
     let text = footer(&bytes).unwrap().blocks[0]

@@ -7,3 +7,4 @@ mod golden;
 mod merging;
 mod model;
 mod round_trip;
+mod templates;

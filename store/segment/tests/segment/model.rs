@@ -68,8 +68,9 @@ fn read_block(
     out: &mut Rows,
 ) -> Result<(), SegmentError> {
     let timestamps = block.decode_timestamps(column(object, block, &ColumnKind::Timestamps))?;
-    let lengths = column(object, block, &ColumnKind::LineLengths);
-    let lines = block.decode_lines(lengths, column(object, block, &ColumnKind::LineText))?;
+    let lines = block
+        .decode_text(|kind| column(object, block, kind))?
+        .into_lines()?;
     let decode = |(name, meta): (&str, &ColumnMeta)| {
         Ok((
             name.to_owned(),
@@ -110,6 +111,19 @@ fn text() -> impl Strategy<Value = String> {
         2 => any::<String>(),
         1 => Just("\0\n\r\0é🦀".to_owned()),
         1 => "(step=[0-9]{1,4} loss=[0-9]\\.[0-9]{3} ){0,30}",
+        6 => log_line(),
+    ]
+}
+
+/// Lines like those of programs: few templates, variables of many kinds.
+pub(crate) fn log_line() -> impl Strategy<Value = String> {
+    prop_oneof![
+        (0u32..9, any::<u32>(), 0u32..9999)
+            .prop_map(|(rank, step, loss)| format!("[rank{rank}]: step {step} loss 0.{loss:04}")),
+        (1_700_000_000_000u64..1_700_000_000_090, "[a-z]{4,6}")
+            .prop_map(|(ms, user)| format!(r#"{{"ms": {ms}, "user":"{user}"}}"#)),
+        "id [0-9a-f]{4}-[0-9a-f]{4} (H100x8|A100x4|B[0-9]{1,3})",
+        Just("é constant 17".to_owned()),
     ]
 }
 
@@ -139,13 +153,13 @@ pub(crate) fn any_rows() -> impl Strategy<Value = Rows> {
 }
 
 pub(crate) fn any_options() -> impl Strategy<Value = WriterOptions> {
-    (1usize..100, prop_oneof![1usize..400, Just(4 << 20)], 1i32..4).prop_map(|(rows, bytes, level)| {
-        WriterOptions {
-            block_rows: rows,
-            block_line_bytes: bytes,
-            zstd_level: level,
-            created_by: "test".into(),
-            ..WriterOptions::default()
-        }
+    let sizes = (1usize..100, prop_oneof![1usize..400, Just(4 << 20)]);
+    (sizes, 1i32..4, any::<bool>()).prop_map(|((rows, bytes), level, templates)| WriterOptions {
+        block_rows: rows,
+        block_line_bytes: bytes,
+        zstd_level: level,
+        templates,
+        created_by: "test".into(),
+        ..WriterOptions::default()
     })
 }

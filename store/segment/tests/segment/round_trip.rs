@@ -56,7 +56,7 @@ proptest! {
         let finished = write(&rows, options);
         for block in &finished.footer.blocks {
             let lengths = column(&finished.bytes, block, &ColumnKind::LineLengths);
-            let lines = block.decode_lines(lengths, column(&finished.bytes, block, &ColumnKind::LineText)).unwrap();
+            let lines = block.decode_text(|kind| column(&finished.bytes, block, kind)).unwrap().into_lines().unwrap();
             let widths: Vec<_> = lines.iter().map(|line| line.len() as u32).collect();
             prop_assert_eq!(block.decode_line_lengths(lengths).unwrap(), widths);
             prop_assert_eq!(lines.iter().collect::<String>(), lines.text());

@@ -1,0 +1,21 @@
+//! Lines as templates and variables: what stays the same from line to line is stored once, what changes in columns,
+//! and a text is looked for in both without a line being put together. Knows no streams, times or queries.
+//!
+//! `words` splits a line; `build` does it for the lines of a block; `values` lays out the variables of one place of
+//! one template; `directory` is the list of templates and columns; `needle` splits what is searched for; `lines`
+//! searches and puts lines together.
+//!
+//! Invariant: whatever the text, the lines come back to the byte, and a search gives exactly the lines that contain
+//! the needle.
+
+mod build;
+mod directory;
+mod lines;
+mod needle;
+mod values;
+mod words;
+
+pub(crate) use build::{TemplateColumns, encode};
+pub(crate) use lines::Stored;
+pub use lines::{RowSet, TemplateLines};
+pub use needle::Needle;

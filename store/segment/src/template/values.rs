@@ -1,0 +1,428 @@
+//! The variables at one place of one template, in the order of the rows: choosing a layout, writing and reading it.
+//! Knows nothing of templates.
+//!
+//! Every variable is a word: ASCII letters and digits, at least one. FORMAT.md has the layouts.
+
+use std::collections::HashMap;
+
+use crate::{
+    SegmentError,
+    compress::Zstd,
+    wire::{Reader, put_varint},
+};
+
+/// From this many values on, layouts are compared by what zstd makes of a sample rather than by their bytes.
+const COMPARE_COMPRESSED_FROM: usize = 128;
+/// Neighbouring values in the sample: enough to see steps and repetition.
+const SAMPLE: usize = 1024;
+/// Digits that surely fit 63 bits.
+const MAX_DIGITS: usize = 18;
+/// Ends a variable where its length isn't known; no word holds it.
+const END: u8 = b'\n';
+/// Most values of a dictionary: ids have two bytes.
+const MAX_DICTIONARY: usize = 1 << 16;
+
+/// How a column of variables is laid out; the numbers are the format's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Layout {
+    /// One value in all rows, kept in the directory.
+    Constant = 0,
+    /// Each value, then a line feed.
+    Words = 1,
+    /// Values of one length, one after another.
+    Fixed = 2,
+    /// Values of one length, byte column by byte column.
+    Transposed = 3,
+    /// Numbers: the smallest, then each one's distance from it in whole bytes.
+    Offsets = 4,
+    /// Numbers: each one's distance from the one before.
+    Deltas = 5,
+    /// Numbers: each distance's distance from the one before.
+    DeltaDeltas = 6,
+    /// Distinct values, then ids of one or two bytes.
+    Dictionary = 7,
+}
+
+impl Layout {
+    pub(crate) const fn of(byte: u8) -> Option<Self> {
+        Some(match byte {
+            0 => Layout::Constant,
+            1 => Layout::Words,
+            2 => Layout::Fixed,
+            3 => Layout::Transposed,
+            4 => Layout::Offsets,
+            5 => Layout::Deltas,
+            6 => Layout::DeltaDeltas,
+            7 => Layout::Dictionary,
+            _ => return None,
+        })
+    }
+}
+
+/// What all values of a column have in common: says of a searched word that it isn't here without a look at them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    /// Bytes of the shortest value.
+    pub(crate) min_len: u32,
+    /// Bytes of the longest value.
+    pub(crate) max_len: u32,
+    /// Which characters occur: bits 0 to 9 digits, 10 to 35 upper case, 36 to 61 lower case.
+    pub(crate) alphabet: u64,
+}
+
+impl Stamp {
+    pub(crate) fn of(values: &[&[u8]]) -> Self {
+        let mut stamp = Stamp {
+            min_len: u32::MAX,
+            max_len: 0,
+            alphabet: 0,
+        };
+        for value in values {
+            stamp.min_len = stamp.min_len.min(value.len() as u32);
+            stamp.max_len = stamp.max_len.max(value.len() as u32);
+            stamp.alphabet |= alphabet(value);
+        }
+        stamp
+    }
+
+    fn fixed_len(&self) -> Option<usize> {
+        (self.min_len == self.max_len).then_some(self.min_len as usize)
+    }
+}
+
+/// The characters of a word as bits, see [`Stamp::alphabet`].
+pub(crate) fn alphabet(word: &[u8]) -> u64 {
+    word.iter().fold(0, |bits, &byte| {
+        bits | match byte {
+            b'0'..=b'9' => 1 << (byte - b'0'),
+            b'A'..=b'Z' => 1 << (byte - b'A' + 10),
+            b'a'..=b'z' => 1 << (byte - b'a' + 36),
+            _ => 1 << 63,
+        }
+    })
+}
+
+/// Appends the values in the layout that is likely the smallest after compression.
+pub(crate) fn encode(
+    values: &[&[u8]],
+    stamp: &Stamp,
+    out: &mut Vec<u8>,
+    trial: &mut Zstd,
+) -> Result<Layout, SegmentError> {
+    if values.iter().all(|value| *value == values[0]) {
+        out.extend_from_slice(values[0]);
+        return Ok(Layout::Constant);
+    }
+    let numbers = numbers(values, stamp);
+    let mut layouts = vec![Layout::Words];
+    if stamp.fixed_len().is_some() {
+        layouts = vec![Layout::Fixed, Layout::Transposed];
+    }
+    if numbers.is_some() {
+        layouts.extend([Layout::Offsets, Layout::Deltas, Layout::DeltaDeltas]);
+    }
+    layouts.push(Layout::Dictionary);
+    let compare = values.len() >= COMPARE_COMPRESSED_FROM;
+    let from = (values.len() / 2).saturating_sub(SAMPLE / 2);
+    let to = if compare {
+        values.len().min(from + SAMPLE)
+    } else {
+        values.len()
+    };
+    let from = if compare { from } else { 0 };
+    let (mut best, mut best_cost, mut scratch) = (Layout::Words, usize::MAX, Vec::new());
+    for layout in layouts {
+        scratch.clear();
+        let sample = numbers.as_ref().map(|numbers| &numbers[from..to]);
+        if !put(layout, &values[from..to], sample, &mut scratch) {
+            continue;
+        }
+        let cost = if compare {
+            trial.compressed_len(&scratch)?
+        } else {
+            scratch.len()
+        };
+        if cost < best_cost {
+            (best, best_cost) = (layout, cost);
+        }
+    }
+    let start = out.len();
+    let words: usize = values.iter().map(|value| value.len() + 1).sum();
+    // What the sample didn't show may not fit the layout, or make it dear.
+    if !put(best, values, numbers.as_deref(), out) || out.len() - start > words {
+        out.truncate(start);
+        best = Layout::Words;
+        put(best, values, None, out);
+    }
+    Ok(best)
+}
+
+/// The values as numbers, if their length gives the digits back: one length for all, or no leading zeros.
+fn numbers(values: &[&[u8]], stamp: &Stamp) -> Option<Vec<i64>> {
+    if stamp.max_len as usize > MAX_DIGITS || stamp.alphabet >= 1 << 10 {
+        return None;
+    }
+    let fixed = stamp.fixed_len().is_some();
+    let number = |value: &&[u8]| {
+        let canonical = fixed || value.len() == 1 || value[0] != b'0';
+        canonical.then(|| {
+            value
+                .iter()
+                .fold(0i64, |number, byte| number * 10 + i64::from(byte - b'0'))
+        })
+    };
+    values.iter().map(number).collect()
+}
+
+/// Whether the layout can hold the values; then they are appended.
+fn put(layout: Layout, values: &[&[u8]], numbers: Option<&[i64]>, out: &mut Vec<u8>) -> bool {
+    match (layout, numbers) {
+        (Layout::Words, _) => put_words(values.iter().copied(), out),
+        (Layout::Fixed, _) => values.iter().for_each(|value| out.extend_from_slice(value)),
+        (Layout::Transposed, _) => {
+            for column in 0..values[0].len() {
+                out.extend(values.iter().map(|value| value[column]));
+            }
+        }
+        (Layout::Offsets, Some(numbers)) => put_offsets(numbers, out),
+        (Layout::Deltas, Some(numbers)) => {
+            let mut last = 0;
+            for &number in numbers {
+                put_varint(out, zigzag(number - last));
+                last = number;
+            }
+        }
+        (Layout::DeltaDeltas, Some(numbers)) => {
+            let (mut last, mut step) = (0, 0);
+            for &number in numbers {
+                put_varint(out, zigzag(number - last - step));
+                (last, step) = (number, number - last);
+            }
+        }
+        (Layout::Dictionary, _) => return put_dictionary(values, out),
+        (Layout::Constant | Layout::Offsets | Layout::Deltas | Layout::DeltaDeltas, _) => return false,
+    }
+    true
+}
+
+fn put_words<'a>(values: impl Iterator<Item = &'a [u8]>, out: &mut Vec<u8>) {
+    for value in values {
+        out.extend_from_slice(value);
+        out.push(END);
+    }
+}
+
+fn put_offsets(numbers: &[i64], out: &mut Vec<u8>) {
+    let (min, max) = numbers.iter().fold((i64::MAX, 0), |(min, max), &number| {
+        (min.min(number), max.max(number))
+    });
+    let width = ((64 - (max - min).leading_zeros()) as usize).div_ceil(8);
+    put_varint(out, min as u64);
+    out.push(width as u8);
+    for number in numbers {
+        out.extend_from_slice(&(number - min).to_le_bytes()[..width]);
+    }
+}
+
+/// Only where values come twice on average.
+fn put_dictionary(values: &[&[u8]], out: &mut Vec<u8>) -> bool {
+    let limit = (values.len() / 2).min(MAX_DICTIONARY);
+    let mut ids: HashMap<&[u8], u16> = HashMap::new();
+    let (mut distinct, mut rows) = (Vec::new(), Vec::with_capacity(values.len()));
+    for &value in values {
+        let next = ids.len();
+        let id = *ids.entry(value).or_insert_with(|| {
+            distinct.push(value);
+            next as u16
+        });
+        if distinct.len() > limit {
+            return false;
+        }
+        rows.push(id);
+    }
+    put_varint(out, distinct.len() as u64);
+    put_words(distinct.iter().copied(), out);
+    if distinct.len() <= 1 << 8 {
+        out.extend(rows.iter().map(|&id| id as u8));
+    } else {
+        rows.iter()
+            .for_each(|id| out.extend_from_slice(&id.to_le_bytes()));
+    }
+    true
+}
+
+fn zigzag(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)) as u64
+}
+
+/// A column's values: one after another in `text`, where each starts and the last ends in `offsets`.
+#[derive(Debug)]
+pub(crate) struct Values {
+    text: Vec<u8>,
+    offsets: Vec<u32>,
+}
+
+impl Values {
+    #[inline]
+    pub(crate) fn get(&self, row: usize) -> &[u8] {
+        let end = self.offsets.get(row + 1).copied().unwrap_or(0) as usize;
+        let start = self.offsets.get(row).copied().unwrap_or(0) as usize;
+        self.text.get(start..end).unwrap_or_default()
+    }
+
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.text.len() + self.offsets.len() * 4
+    }
+
+    fn with_capacity(rows: usize, bytes: usize) -> Self {
+        let mut offsets = Vec::with_capacity(rows + 1);
+        offsets.push(0);
+        Values {
+            text: Vec::with_capacity(bytes),
+            offsets,
+        }
+    }
+
+    fn end_value(&mut self) {
+        self.offsets.push(self.text.len() as u32);
+    }
+}
+
+/// Reads `rows` values of a column that is no constant. `limit` bounds their bytes: those of the block's lines.
+pub(crate) fn decode(
+    layout: Layout,
+    stamp: &Stamp,
+    rows: usize,
+    limit: u64,
+    mut reader: Reader<'_>,
+) -> Result<Values, SegmentError> {
+    // All layouts have at least one byte a value, but for offsets of width 0, which no writer chooses.
+    if rows > reader.remaining() {
+        return Err(reader.corrupt(format!("holds {rows} variables in {} bytes", reader.remaining())));
+    }
+    let most = (u64::from(stamp.max_len) * rows as u64).min(limit) as usize;
+    let mut values = Values::with_capacity(rows, most);
+    match layout {
+        Layout::Constant => return Err(reader.corrupt("a constant has no column")),
+        Layout::Words => {
+            for _ in 0..rows {
+                values.text.extend_from_slice(reader.until(END)?);
+                values.end_value();
+            }
+        }
+        Layout::Fixed | Layout::Transposed => read_fixed(layout, stamp, rows, &mut reader, &mut values)?,
+        Layout::Offsets => read_offsets(stamp, rows, limit, &mut reader, &mut values)?,
+        Layout::Deltas | Layout::DeltaDeltas => {
+            let (mut last, mut step) = (0i64, 0i64);
+            for _ in 0..rows {
+                let mut delta = reader.zigzag()?;
+                if layout == Layout::DeltaDeltas {
+                    delta = delta.wrapping_add(step);
+                    step = delta;
+                }
+                last = last.wrapping_add(delta);
+                values.put_number(last, stamp, limit, &reader)?;
+            }
+        }
+        Layout::Dictionary => read_dictionary(rows, limit, &mut reader, &mut values)?,
+    }
+    reader.finish()?;
+    Ok(values)
+}
+
+impl Values {
+    fn put_number(
+        &mut self,
+        number: i64,
+        stamp: &Stamp,
+        limit: u64,
+        reader: &Reader<'_>,
+    ) -> Result<(), SegmentError> {
+        if !(0..1_000_000_000_000_000_000).contains(&number) || self.text.len() as u64 > limit {
+            return Err(reader.corrupt(format!("{number} is no variable of the block")));
+        }
+        let mut digits = [b'0'; MAX_DIGITS];
+        let (mut rest, mut at) = (number as u64, MAX_DIGITS);
+        while rest > 0 || at == MAX_DIGITS {
+            at -= 1;
+            digits[at] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        // Of one length: zeros in front make it up.
+        if let Some(len) = stamp.fixed_len() {
+            at = at.min(MAX_DIGITS.saturating_sub(len));
+        }
+        self.text.extend_from_slice(&digits[at..]);
+        self.end_value();
+        Ok(())
+    }
+}
+
+fn read_fixed(
+    layout: Layout,
+    stamp: &Stamp,
+    rows: usize,
+    reader: &mut Reader<'_>,
+    values: &mut Values,
+) -> Result<(), SegmentError> {
+    let width = stamp.fixed_len().unwrap_or(0);
+    let bytes = reader.take(width.checked_mul(rows).unwrap_or(usize::MAX))?;
+    if layout == Layout::Fixed {
+        values.text.extend_from_slice(bytes);
+    } else {
+        values.text.resize(bytes.len(), 0);
+        for (place, column) in bytes.chunks_exact(rows.max(1)).enumerate() {
+            for (row, &byte) in column.iter().enumerate() {
+                values.text[row * width + place] = byte;
+            }
+        }
+    }
+    values.offsets.extend((1..=rows).map(|row| (row * width) as u32));
+    Ok(())
+}
+
+fn read_offsets(
+    stamp: &Stamp,
+    rows: usize,
+    limit: u64,
+    reader: &mut Reader<'_>,
+    values: &mut Values,
+) -> Result<(), SegmentError> {
+    let min = reader.varint()? as i64;
+    let width = usize::from(reader.u8()?);
+    if !(1..=8).contains(&width) {
+        return Err(reader.corrupt(format!("distances are {width} bytes wide")));
+    }
+    for bytes in reader.take(rows * width)?.chunks_exact(width) {
+        let mut wide = [0; 8];
+        wide[..width].copy_from_slice(bytes);
+        values.put_number(min.wrapping_add(i64::from_le_bytes(wide)), stamp, limit, reader)?;
+    }
+    Ok(())
+}
+
+fn read_dictionary(
+    rows: usize,
+    limit: u64,
+    reader: &mut Reader<'_>,
+    values: &mut Values,
+) -> Result<(), SegmentError> {
+    let count = reader.count("distinct variables", MAX_DICTIONARY as u64)?;
+    let distinct = (0..count)
+        .map(|_| reader.until(END))
+        .collect::<Result<Vec<_>, _>>()?;
+    let width = if count <= 1 << 8 { 1 } else { 2 };
+    for id in reader.take(rows * width)?.chunks_exact(width) {
+        let id = usize::from(id[0]) | id.get(1).map_or(0, |&high| usize::from(high) << 8);
+        let value = distinct
+            .get(id)
+            .ok_or_else(|| reader.corrupt(format!("variable {id} of {count}")))?;
+        if (values.text.len() + value.len()) as u64 > limit {
+            return Err(reader.corrupt("has more bytes of variables than the block has of lines"));
+        }
+        values.text.extend_from_slice(value);
+        values.end_value();
+    }
+    Ok(())
+}
