@@ -197,6 +197,9 @@ pub(crate) struct Unanchored {
     pub(crate) names: Vec<Option<String>>,
     /// A text in every match.
     pub(crate) required: Option<String>,
+    /// An ASCII text in lower case that is in every match in some case of its letters; where long s and the Kelvin
+    /// sign count as `s` and `k`.
+    pub(crate) required_ignoring_case: Option<String>,
     /// A match is exactly: the text contains `required`.
     pub(crate) is_contains: bool,
     /// Every text matches.
@@ -216,6 +219,7 @@ pub(crate) fn unanchored(pattern: &str) -> Result<Unanchored, ParseError> {
         regex,
         names,
         required,
+        required_ignoring_case: hir.as_ref().and_then(required_ignoring_case),
         is_contains,
         always,
     })
@@ -351,6 +355,56 @@ fn required_literal(hir: &Hir) -> Option<String> {
         HirKind::Capture(capture) => required_literal(&capture.sub),
         HirKind::Repetition(repetition) if repetition.min >= 1 => required_literal(&repetition.sub),
         HirKind::Concat(parts) => parts.iter().filter_map(required_literal).max_by_key(String::len),
+        _ => None,
+    }
+}
+
+/// The longest ASCII text that every match contains when case is ignored, in lower case.
+fn required_ignoring_case(hir: &Hir) -> Option<String> {
+    let (mut longest, mut run) = (None::<String>, String::new());
+    let mut keep = |text: String| {
+        if !text.is_empty() && longest.as_ref().is_none_or(|longest| longest.len() < text.len()) {
+            longest = Some(text);
+        }
+    };
+    match hir.kind() {
+        HirKind::Capture(capture) => return required_ignoring_case(&capture.sub),
+        HirKind::Repetition(repetition) if repetition.min >= 1 => {
+            return required_ignoring_case(&repetition.sub);
+        }
+        HirKind::Concat(parts) => {
+            for part in parts {
+                match folded(part) {
+                    Some(text) => run.push_str(&text),
+                    None => {
+                        keep(std::mem::take(&mut run));
+                        required_ignoring_case(part).into_iter().for_each(&mut keep);
+                    }
+                }
+            }
+            keep(run);
+        }
+        _ => folded(hir).into_iter().for_each(keep),
+    }
+    longest
+}
+
+/// What an expression always matches when case is ignored: an ASCII literal, or a letter in its cases.
+fn folded(hir: &Hir) -> Option<String> {
+    let lower = |char: char| match char {
+        '\u{17f}' => Some('s'),
+        '\u{212a}' => Some('k'),
+        char => char.is_ascii().then(|| char.to_ascii_lowercase()),
+    };
+    match hir.kind() {
+        HirKind::Literal(literal) => text(&literal.0)?.chars().map(lower).collect(),
+        HirKind::Class(regex_syntax::hir::Class::Unicode(class)) => {
+            let first = lower(class.ranges().first()?.start())?;
+            let same = class.ranges().iter().all(|range| {
+                range.len() <= 2 && (range.start()..=range.end()).all(|char| lower(char) == Some(first))
+            });
+            same.then(|| first.to_string())
+        }
         _ => None,
     }
 }

@@ -268,15 +268,13 @@ impl Bucket {
 fn rows(segment: &rankline_segment::Finished) -> BTreeSet<Row> {
     let mut rows = BTreeSet::new();
     for block in &segment.footer.blocks {
-        let bytes = |kind| {
-            let range = block.column(&kind).unwrap().range();
+        let bytes = |kind: &ColumnKind| {
+            let range = block.column(kind).unwrap().range();
             &segment.bytes[range.start as usize..range.end as usize]
         };
-        let timestamps = block.decode_timestamps(bytes(ColumnKind::Timestamps)).unwrap();
-        let lines = block
-            .decode_lines(bytes(ColumnKind::LineLengths), bytes(ColumnKind::LineText))
-            .unwrap();
-        for run in block.decode_streams(bytes(ColumnKind::Streams)).unwrap() {
+        let timestamps = block.decode_timestamps(bytes(&ColumnKind::Timestamps)).unwrap();
+        let lines = block.decode_text(bytes).unwrap().into_lines().unwrap();
+        for run in block.decode_streams(bytes(&ColumnKind::Streams)).unwrap() {
             let labels = &segment.footer.streams[run.stream as usize].labels;
             let labels: Vec<_> = labels
                 .iter()
@@ -513,14 +511,12 @@ async fn order_of_arrival_at_equal_times_survives() {
                 footer: (*segment.footer).clone(),
             };
             for block in &finished.footer.blocks {
-                let column = |kind| {
-                    let range = block.column(&kind).unwrap().range();
+                let column = |kind: &ColumnKind| {
+                    let range = block.column(kind).unwrap().range();
                     &finished.bytes[range.start as usize..range.end as usize]
                 };
-                let decoded = block
-                    .decode_lines(column(ColumnKind::LineLengths), column(ColumnKind::LineText))
-                    .unwrap();
-                let times = block.decode_timestamps(column(ColumnKind::Timestamps)).unwrap();
+                let decoded = block.decode_text(column).unwrap().into_lines().unwrap();
+                let times = block.decode_timestamps(column(&ColumnKind::Timestamps)).unwrap();
                 let of_rank = decoded
                     .iter()
                     .zip(times)

@@ -6,7 +6,9 @@ use super::select::BlockTask;
 use super::{Engine, QueryError, QueryStats};
 use bytes::Bytes;
 use rankline_logql::MetadataNeeds;
-use rankline_segment::{ColumnKind, ColumnMeta, Lines, MetadataColumn, SegmentError, StreamRun};
+use rankline_segment::{
+    BlockText, ColumnKind, ColumnMeta, Lines, MetadataColumn, RowSet, SegmentError, StreamRun,
+};
 use std::ops::Range;
 
 /// The columns beyond streams and timestamps that a scan looks at.
@@ -37,11 +39,12 @@ impl Needs {
         match kind {
             ColumnKind::Streams | ColumnKind::Timestamps => false,
             ColumnKind::LineLengths => self.lines || self.lengths,
-            ColumnKind::LineText => self.lines,
+            kind if kind.is_text() => self.lines,
             ColumnKind::Metadata(name) => match &self.metadata {
                 MetadataNeeds::All => true,
                 MetadataNeeds::Names(names) => names.iter().any(|wanted| **wanted == **name),
             },
+            _ => false,
         }
     }
 }
@@ -102,16 +105,43 @@ impl Rows {
 }
 
 /// Decoded columns that [`Needs`] asked for.
-pub(super) struct Body {
-    pub(super) lines: Option<Lines>,
+pub(super) struct Body<'a> {
+    pub(super) text: Option<BlockText<'a>>,
     pub(super) lengths: Option<Vec<u32>>,
+    /// The rows that can pass the head filters, when that is known without a look at lines.
+    pub(super) candidates: Option<RowSet>,
     metadata: Vec<(Box<str>, MetadataColumn)>,
 }
 
-impl Body {
-    /// The line of a row; empty when lines were not asked for.
-    pub(super) fn line(&self, row: u32) -> &str {
-        self.lines.as_ref().map_or("", |lines| lines.get(row as usize))
+/// The lines of some rows, in their order.
+pub(super) enum PickedLines<'b> {
+    /// Lines were not asked for.
+    None,
+    /// Of the whole block.
+    Whole(&'b Lines),
+    /// Put together for this.
+    Own(Lines),
+}
+
+impl PickedLines<'_> {
+    /// The line of `row`, which was the `place`-th to be picked.
+    pub(super) fn get(&self, place: usize, row: u32) -> &str {
+        match self {
+            Self::None => "",
+            Self::Whole(lines) => lines.get(row as usize),
+            Self::Own(lines) => lines.get(place),
+        }
+    }
+}
+
+impl Body<'_> {
+    /// The lines of `rows`.
+    pub(super) fn pick(&self, rows: &[u32]) -> Result<PickedLines<'_>, SegmentError> {
+        Ok(match &self.text {
+            None => PickedLines::None,
+            Some(BlockText::Plain(lines)) => PickedLines::Whole(lines),
+            Some(BlockText::Templates(text)) => PickedLines::Own(text.lines(rows)?),
+        })
     }
 
     /// Fills `out` with the row's structured metadata, ascending by name.
@@ -125,18 +155,20 @@ impl Body {
     }
 
     /// Bytes of the lines of `rows`.
-    pub(super) fn line_bytes(&self, rows: &Range<u32>) -> u64 {
+    pub(super) fn line_bytes(&self, rows: &Range<u32>) -> Result<u64, SegmentError> {
         let (start, end) = (rows.start as usize, rows.end as usize);
-        match (&self.lines, &self.lengths) {
-            (Some(lines), _) => u64::from(lines.offsets()[end] - lines.offsets()[start]),
-            (None, Some(lengths)) => lengths[start..end].iter().map(|length| u64::from(*length)).sum(),
+        let sum = |lengths: &[u32]| lengths[start..end].iter().map(|length| u64::from(*length)).sum();
+        Ok(match (&self.text, &self.lengths) {
+            (Some(BlockText::Plain(lines)), _) => u64::from(lines.offsets()[end] - lines.offsets()[start]),
+            (Some(BlockText::Templates(text)), _) => sum(text.lengths()?),
+            (None, Some(lengths)) => sum(lengths),
             (None, None) => 0,
-        }
+        })
     }
 }
 
 impl BlockTask {
-    fn wrong(&self, source: SegmentError) -> QueryError {
+    pub(super) fn wrong(&self, source: SegmentError) -> QueryError {
         QueryError::Segment {
             path: self.part.segment.path.to_string(),
             source,
@@ -193,18 +225,18 @@ impl BlockTask {
     }
 
     /// Decodes what else was fetched.
-    pub(super) fn body(&self, encoded: &Encoded, needs: &Needs) -> Result<Body, QueryError> {
+    pub(super) fn body<'a>(&'a self, encoded: &'a Encoded, needs: &Needs) -> Result<Body<'a>, QueryError> {
         let meta = self.meta();
         let column = |kind: &ColumnKind| encoded.get(kind).map(Bytes::as_ref).unwrap_or_default();
         let lengths = column(&ColumnKind::LineLengths);
         let mut body = Body {
-            lines: None,
+            text: None,
             lengths: None,
+            candidates: None,
             metadata: Vec::new(),
         };
         if needs.lines {
-            let text = column(&ColumnKind::LineText);
-            body.lines = Some(meta.decode_lines(lengths, text).map_err(|why| self.wrong(why))?);
+            body.text = Some(meta.decode_text(column).map_err(|why| self.wrong(why))?);
         } else if needs.lengths {
             body.lengths = Some(meta.decode_line_lengths(lengths).map_err(|why| self.wrong(why))?);
         }
@@ -217,6 +249,16 @@ impl BlockTask {
             }
         }
         Ok(body)
+    }
+
+    /// The lines of neighbouring rows.
+    pub(super) fn lines<'b>(
+        &self,
+        body: &'b Body<'_>,
+        rows: &Range<u32>,
+    ) -> Result<PickedLines<'b>, QueryError> {
+        let rows: Vec<u32> = rows.clone().collect();
+        body.pick(&rows).map_err(|why| self.wrong(why))
     }
 
     /// Whether the block has any of the structured metadata of `needs`.

@@ -2,12 +2,14 @@
 //! query is given up.
 
 use super::block::{Body, Encoded, Needs, Rows};
+use super::head::HeadSearch;
 use super::select::BlockTask;
 use super::workers::Cancel;
 use super::{Engine, QueryError, QueryStats, deleted};
 use crate::metrics as names;
 use futures::{StreamExt, TryStreamExt};
 use parking_lot::Mutex;
+use rankline_segment::BlockText;
 use std::sync::Arc;
 
 /// What a query does with each block. Called from many threads.
@@ -23,12 +25,17 @@ pub(super) trait Scan: Send + Sync + 'static {
     /// Columns to read of a block.
     fn needs(&self, task: &BlockTask) -> Needs;
 
+    /// The filters that lines must pass first.
+    fn head(&self) -> Option<&HeadSearch> {
+        None
+    }
+
     /// Looks at the picked rows.
     fn scan(
         &self,
         task: &BlockTask,
         rows: &Rows,
-        body: &Body,
+        body: &Body<'_>,
         stats: &mut QueryStats,
     ) -> Result<(), QueryError>;
 }
@@ -59,22 +66,51 @@ impl<S: Scan> Driver<S> {
         Ok(Some(rows).filter(|rows| !rows.spans.is_empty()))
     }
 
-    fn body(
+    /// Decodes the body; `None` when no row of the block can pass the head filters, as far as that can be told
+    /// without putting lines together.
+    fn body<'a>(
         &self,
-        task: &BlockTask,
-        mut rows: Rows,
-        body: &Encoded,
+        task: &'a BlockTask,
+        encoded: &'a Encoded,
         needs: &Needs,
-    ) -> Result<(), QueryError> {
-        let body = task.body(body, needs)?;
-        deleted::sift(task, &mut rows, &body);
+    ) -> Result<Option<Body<'a>>, QueryError> {
+        self.cancel.check()?;
+        let mut body = task.body(encoded, needs)?;
+        if let Some(BlockText::Templates(text)) = &body.text
+            && let Some(head) = self.scan.head()
+            && !head.is_empty()
+        {
+            let candidates = head.candidates(text).map_err(|why| task.wrong(why))?;
+            if candidates.is_empty() {
+                return Ok(None);
+            }
+            body.candidates = Some(candidates);
+        }
+        Ok(Some(body))
+    }
+
+    fn scan(&self, task: &BlockTask, mut rows: Rows, body: &Body<'_>) -> Result<(), QueryError> {
+        deleted::sift(task, &mut rows, body)?;
         let mut stats = QueryStats {
             lines: rows.count(),
+            blocks: 1,
             ..QueryStats::default()
         };
-        stats.line_bytes = rows.spans.iter().map(|span| body.line_bytes(&span.rows)).sum();
-        self.scan.scan(task, &rows, &body, &mut stats)?;
+        let whole = stats.lines == u64::from(task.meta().rows) && body.text.is_some();
+        stats.line_bytes = if whole {
+            task.meta().line_bytes
+        } else {
+            let bytes = rows.spans.iter().map(|span| body.line_bytes(&span.rows));
+            bytes.sum::<Result<u64, _>>().map_err(|why| task.wrong(why))?
+        };
+        self.scan.scan(task, &rows, body, &mut stats)?;
         self.stats.lock().add(&stats);
+        Ok(())
+    }
+
+    /// Counts a block of which nothing can be part of the answer.
+    fn skip(&self) -> Result<(), QueryError> {
+        self.stats.lock().blocks_skipped += 1;
         Ok(())
     }
 }
@@ -123,21 +159,26 @@ impl Engine {
             match self.workers.run(move || own.rows(&of, &head)).await? {
                 None => stats.blocks_skipped += 1,
                 Some(rows) => {
-                    let body = self.fetch_body(&task, &needs, &mut stats).await?;
-                    stats.blocks += 1;
+                    let encoded = self.fetch_body(&task, &needs, &mut stats).await?;
                     let own = driver.clone();
-                    self.workers
-                        .run(move || own.body(&task, rows, &body, &needs))
-                        .await?;
+                    let scanned = move || match own.body(&task, &encoded, &needs)? {
+                        None => own.skip(),
+                        Some(body) => own.scan(&task, rows, &body),
+                    };
+                    self.workers.run(scanned).await?;
                 }
             }
         } else {
             let all = self.fetch_all(&task, &needs, &mut stats).await?;
-            stats.blocks += 1;
             let own = driver.clone();
-            let scanned = move || match own.rows(&task, &all)? {
-                None => Ok(()),
-                Some(rows) => own.body(&task, rows, &all, &needs),
+            let scanned = move || {
+                let Some(body) = own.body(&task, &all, &needs)? else {
+                    return own.skip();
+                };
+                match own.rows(&task, &all)? {
+                    None => own.skip(),
+                    Some(rows) => own.scan(&task, rows, &body),
+                }
             };
             self.workers.run(scanned).await?;
         }

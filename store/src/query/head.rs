@@ -1,14 +1,20 @@
-//! The line filters at the head of a pipeline, answered on a block's whole text before any row is looked at.
+//! The line filters at the head of a pipeline, answered before any row is looked at: on a block's whole text, or on
+//! its templates and variables.
 //!
 //! Gives exactly the rows that pass; knows nothing of labels, time or order.
 
+use super::block::Body;
 use memchr::memmem::Finder;
 use rankline_logql::LineFilter;
-use rankline_segment::Lines;
+use rankline_segment::{BlockText, Lines, Needle, RowSet, SegmentError, TemplateLines};
 use std::ops::Range;
+
+/// Lines that are put together at once to be looked at.
+pub(super) const LINES_AT_ONCE: usize = 4096;
 
 /// Head filters made ready for many blocks.
 pub(super) struct HeadSearch {
+    templates: TemplateSearch,
     /// A literal that every passing line has.
     literal: Option<Finder<'static>>,
     /// The filters that the literal alone does not answer.
@@ -27,6 +33,7 @@ impl HeadSearch {
             .filter(|(place, _)| filters[*place].is_exactly_contains())
             .map(|(place, _)| place);
         Self {
+            templates: TemplateSearch::new(filters),
             literal: longest.map(|(_, literal)| Finder::new(literal).into_owned()),
             rest: filters
                 .iter()
@@ -42,8 +49,30 @@ impl HeadSearch {
         self.literal.is_none() && self.rest.is_empty()
     }
 
+    /// Rows of a block that is stored as templates and that can pass; no other row does.
+    pub(super) fn candidates(&self, text: &TemplateLines<'_>) -> Result<RowSet, SegmentError> {
+        self.templates.candidates(text)
+    }
+
+    /// Rows of `ranges` (ascending, apart) that pass every filter, ascending. A body without lines passes.
+    pub(super) fn passed(&self, body: &Body<'_>, ranges: &[Range<u32>]) -> Result<Vec<u32>, SegmentError> {
+        let all = || ranges.iter().cloned().flatten().collect();
+        match &body.text {
+            Some(_) if self.is_empty() => Ok(all()),
+            None => Ok(all()),
+            Some(BlockText::Plain(lines)) => Ok(self.rows(lines, ranges)),
+            Some(BlockText::Templates(text)) => {
+                let rows = match &body.candidates {
+                    Some(rows) => rows,
+                    None => &self.candidates(text)?,
+                };
+                self.templates.passed(text, rows, ranges)
+            }
+        }
+    }
+
     /// Rows of `ranges` (ascending, apart) whose line passes every filter, ascending.
-    pub(super) fn rows(&self, lines: &Lines, ranges: &[Range<u32>]) -> Vec<u32> {
+    fn rows(&self, lines: &Lines, ranges: &[Range<u32>]) -> Vec<u32> {
         let mut passed = Vec::new();
         for range in ranges {
             match &self.literal {
@@ -82,6 +111,74 @@ impl HeadSearch {
             }
             at = row_end;
         }
+    }
+}
+
+/// Head filters as questions to templates and variables.
+struct TemplateSearch {
+    /// In every line that passes.
+    with: Vec<Needle>,
+    /// In no line that passes.
+    without: Vec<Needle>,
+    /// The filters that these do not answer.
+    rest: Vec<LineFilter>,
+}
+
+impl TemplateSearch {
+    fn new(filters: &[LineFilter]) -> Self {
+        let (mut with, mut without, mut rest) = (Vec::new(), Vec::new(), Vec::new());
+        for filter in filters {
+            if let Some(needle) = filter.excluded_literal().and_then(Needle::new) {
+                without.push(needle);
+                continue;
+            }
+            let exact = filter.required_literal().and_then(Needle::new);
+            let needle = exact.or_else(|| Needle::ignoring_case(filter.required_literal_ignoring_case()?));
+            with.extend(needle);
+            if !filter.is_exactly_contains() {
+                rest.push(filter.clone());
+            }
+        }
+        // What is longest is likely the rarest.
+        with.sort_by_key(|needle| std::cmp::Reverse(needle.len()));
+        Self { with, without, rest }
+    }
+
+    fn candidates(&self, text: &TemplateLines<'_>) -> Result<RowSet, SegmentError> {
+        let mut rows = RowSet::all(text.rows());
+        for needle in &self.with {
+            rows.intersect(&text.rows_with(needle)?);
+            if rows.is_empty() {
+                return Ok(rows);
+            }
+        }
+        for needle in &self.without {
+            rows.subtract(&text.rows_with(needle)?);
+        }
+        Ok(rows)
+    }
+
+    fn passed(
+        &self,
+        text: &TemplateLines<'_>,
+        candidates: &RowSet,
+        ranges: &[Range<u32>],
+    ) -> Result<Vec<u32>, SegmentError> {
+        let rows: Vec<u32> = ranges
+            .iter()
+            .flat_map(|range| candidates.rows_in(range.clone()))
+            .collect();
+        if self.rest.is_empty() {
+            return Ok(rows);
+        }
+        let mut passed = Vec::new();
+        for rows in rows.chunks(LINES_AT_ONCE) {
+            let lines = text.lines(rows)?;
+            let pairs = rows.iter().zip(lines.iter());
+            let passing = pairs.filter(|(_, line)| self.rest.iter().all(|filter| filter.matches(line)));
+            passed.extend(passing.map(|(row, _)| row));
+        }
+        Ok(passed)
     }
 }
 

@@ -149,6 +149,10 @@ impl Scan for LogScan {
         self.threshold.load(Ordering::Relaxed) != open
     }
 
+    fn head(&self) -> Option<&HeadSearch> {
+        Some(&self.head)
+    }
+
     fn needs(&self, _task: &BlockTask) -> Needs {
         Needs {
             lines: true,
@@ -161,14 +165,11 @@ impl Scan for LogScan {
         &self,
         task: &BlockTask,
         rows: &Rows,
-        body: &Body,
+        body: &Body<'_>,
         stats: &mut QueryStats,
     ) -> Result<(), QueryError> {
         let spans = joined(rows.spans.iter().map(|span| span.rows.clone()));
-        let mut passed: Vec<u32> = match &body.lines {
-            Some(lines) if !self.head.is_empty() => self.head.rows(lines, &spans),
-            _ => spans.into_iter().flatten().collect(),
-        };
+        let mut passed = self.head.passed(body, &spans).map_err(|why| task.wrong(why))?;
         let mut runner = self
             .runners
             .lock()
@@ -184,13 +185,15 @@ impl Scan for LogScan {
         let (mut rest, mut size) = (&mut passed[..], self.limit.saturating_mul(2).max(256));
         while !rest.is_empty() && found.rows.len() < self.limit {
             let (batch, later) = self.best(rest, size, &rows.ts);
-            for row in batch {
+            let lines = body.pick(batch).map_err(|why| task.wrong(why))?;
+            for (place, row) in batch.iter().enumerate() {
                 let (start, end) = self.range();
                 let ts = rows.ts[*row as usize];
                 if found.rows.len() == self.limit || ts < start || ts >= end {
                     break;
                 }
-                found.take(task, rows, body, *row, &mut runner, stats);
+                let line = lines.get(place, *row);
+                found.take(task, rows, body, (*row, line), &mut runner, stats);
             }
             (rest, size) = (later, size.saturating_mul(4));
         }
@@ -248,8 +251,8 @@ impl Found {
         &mut self,
         task: &BlockTask,
         rows: &Rows,
-        body: &Body,
-        row: u32,
+        body: &Body<'_>,
+        (row, line): (u32, &str),
         runner: &mut Runner,
         stats: &mut QueryStats,
     ) {
@@ -271,7 +274,7 @@ impl Found {
             .sum::<u64>();
         let entry = EntryRef {
             ts: rows.ts[row as usize],
-            line: body.line(row),
+            line,
             metadata: &metadata,
         };
         let Some(processed) = runner.process(&entry, true) else {

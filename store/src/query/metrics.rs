@@ -1,10 +1,10 @@
 //! Metric queries: each leaf of the plan folds its blocks into one accumulator for each worker.
 
-use super::block::{Body, Needs, Rows, Span};
+use super::block::{Body, Needs, PickedLines, Rows, Span};
 use super::budget::Budget;
 use super::dedupe::{Met, entry_hash};
 use super::drive::Scan;
-use super::head::{HeadSearch, joined};
+use super::head::{HeadSearch, LINES_AT_ONCE, joined};
 use super::select::BlockTask;
 use super::{Engine, QueryError, QueryStats};
 use crate::tenants::TenantId;
@@ -60,6 +60,10 @@ impl Scan for LeafScan {
         self.plan.leaves()[self.leaf].time_range()
     }
 
+    fn head(&self) -> Option<&HeadSearch> {
+        Some(&self.head)
+    }
+
     fn needs(&self, task: &BlockTask) -> Needs {
         // Entries that may be there twice are told apart by all they are.
         if task.has_shared_rows() {
@@ -79,7 +83,7 @@ impl Scan for LeafScan {
         &self,
         task: &BlockTask,
         rows: &Rows,
-        body: &Body,
+        body: &Body<'_>,
         stats: &mut QueryStats,
     ) -> Result<(), QueryError> {
         let leaf = &self.plan.leaves()[self.leaf];
@@ -121,18 +125,18 @@ impl LeafScan {
 }
 
 /// One block on its way into an accumulator.
-struct Fold<'a> {
+struct Fold<'a, 'b> {
     scan: &'a LeafScan,
     task: &'a BlockTask,
     rows: &'a Rows,
-    body: &'a Body,
+    body: &'a Body<'b>,
     sum: &'a mut Accumulator,
     stats: &'a mut QueryStats,
     /// The stream the accumulator is set to.
     stream: Option<u32>,
 }
 
-impl<'a> Fold<'a> {
+impl<'a, 'b> Fold<'a, 'b> {
     fn set_stream(&mut self, stream: u32) {
         if self.stream != Some(stream) {
             self.sum.set_stream(&self.task.part.labels(stream));
@@ -162,20 +166,25 @@ impl<'a> Fold<'a> {
 
     /// Lengths of lines that were read as text, because other rows of the block are shared.
     fn line_lengths(&mut self, span: &Span) -> Result<(), QueryError> {
-        let length = |row| u32::try_from(self.body.line(row).len()).unwrap_or(u32::MAX);
-        let lengths: Vec<u32> = span.rows.clone().map(length).collect();
+        let rows: Vec<u32> = span.rows.clone().collect();
+        let lines = self.body.pick(&rows).map_err(|why| self.task.wrong(why))?;
+        let length =
+            |(place, row): (usize, &u32)| u32::try_from(lines.get(place, *row).len()).unwrap_or(u32::MAX);
+        let lengths: Vec<u32> = rows.iter().enumerate().map(length).collect();
         Ok(self.sum.add_lengths(self.rows.ts_of(&span.rows), &lengths)?)
     }
 
     fn shared_run(&mut self, span: &Span, rows_only: bool) -> Result<(), QueryError> {
-        let (rows, body): (&'a Rows, &'a Body) = (self.rows, self.body);
+        let (rows, body): (&'a Rows, &'a Body<'b>) = (self.rows, self.body);
         let mut metadata = Vec::new();
-        for row in span.rows.clone() {
+        let picked: Vec<u32> = span.rows.clone().collect();
+        let lines = body.pick(&picked).map_err(|why| self.task.wrong(why))?;
+        for (place, row) in picked.iter().copied().enumerate() {
             let ts = &rows.ts[row as usize..=row as usize];
             body.metadata(row, &mut metadata);
             let entry = EntryRef {
                 ts: ts[0],
-                line: body.line(row),
+                line: lines.get(place, row),
                 metadata: &metadata,
             };
             if !self.is_new(span, &entry) {
@@ -193,54 +202,44 @@ impl<'a> Fold<'a> {
 
     /// Folds entries one by one, those that pass the head filters.
     fn entries(&mut self) -> Result<(), QueryError> {
-        let passed = match &self.body.lines {
-            Some(lines) if !self.scan.head.is_empty() => {
-                let ranges = joined(self.rows.spans.iter().map(|span| span.rows.clone()));
-                Some(self.scan.head.rows(lines, &ranges))
-            }
-            _ => None,
-        };
+        let (rows, body): (&'a Rows, &'a Body<'b>) = (self.rows, self.body);
+        let ranges = joined(rows.spans.iter().map(|span| span.rows.clone()));
+        let passed = self
+            .scan
+            .head
+            .passed(body, &ranges)
+            .map_err(|why| self.task.wrong(why))?;
+        // What the head filters answered without lines often needs none at all.
+        let reads_lines = self.scan.plan.leaves()[self.scan.leaf].needs_line() || self.task.has_shared_rows();
         let mut metadata = Vec::new();
-        let rows: &'a Rows = self.rows;
-        match passed {
-            Some(passed) => {
-                let mut spans = rows.spans.iter().peekable();
-                for row in passed {
-                    while spans.next_if(|span| span.rows.end <= row).is_some() {}
-                    if let Some(span) = spans.peek() {
-                        self.entry(span, row, &mut metadata)?;
-                    }
-                }
-            }
-            None => {
-                for span in &rows.spans {
-                    for row in span.rows.clone() {
-                        self.entry(span, row, &mut metadata)?;
-                    }
+        let mut spans = rows.spans.iter().peekable();
+        for batch in passed.chunks(LINES_AT_ONCE) {
+            let lines = match reads_lines {
+                true => body.pick(batch).map_err(|why| self.task.wrong(why))?,
+                false => PickedLines::None,
+            };
+            for (place, row) in batch.iter().copied().enumerate() {
+                while spans.next_if(|span| span.rows.end <= row).is_some() {}
+                if let Some(span) = spans.peek() {
+                    body.metadata(row, &mut metadata);
+                    let entry = EntryRef {
+                        ts: rows.ts[row as usize],
+                        line: lines.get(place, row),
+                        metadata: &metadata,
+                    };
+                    self.entry(span, &entry)?;
                 }
             }
         }
         Ok(())
     }
 
-    fn entry(
-        &mut self,
-        span: &Span,
-        row: u32,
-        metadata: &mut Vec<(&'a str, &'a str)>,
-    ) -> Result<(), QueryError> {
-        let body: &'a Body = self.body;
-        body.metadata(row, metadata);
-        let entry = EntryRef {
-            ts: self.rows.ts[row as usize],
-            line: body.line(row),
-            metadata,
-        };
-        if span.shared && !self.is_new(span, &entry) {
+    fn entry(&mut self, span: &Span, entry: &EntryRef<'_>) -> Result<(), QueryError> {
+        if span.shared && !self.is_new(span, entry) {
             return Ok(());
         }
         self.set_stream(span.stream);
-        self.sum.add(&entry, true)?;
+        self.sum.add(entry, true)?;
         self.stats.post_filter_lines += 1;
         Ok(())
     }

@@ -208,11 +208,19 @@ impl Engine {
             let work = move || {
                 let rows = task.rows(&encoded, i64::MIN, i64::MAX)?;
                 let body = task.body(&encoded, &Needs::ALL)?;
-                let span = |span: &Span| StreamEntries {
-                    labels: task.part.labels(span.stream),
-                    entries: span.rows.clone().map(|row| entry(&rows, &body, row)).collect(),
+                let span = |span: &Span| {
+                    let lines = task.lines(&body, &span.rows)?;
+                    let places = span.rows.clone().enumerate();
+                    let entries = places.map(|(place, row)| entry(&rows, &body, row, lines.get(place, row)));
+                    Ok(StreamEntries {
+                        labels: task.part.labels(span.stream),
+                        entries: entries.collect(),
+                    })
                 };
-                Ok(rows.spans.iter().map(span).collect::<Vec<_>>())
+                rows.spans
+                    .iter()
+                    .map(span)
+                    .collect::<Result<Vec<_>, QueryError>>()
             };
             streams.extend(self.workers.run(work).await?);
         }
@@ -220,12 +228,12 @@ impl Engine {
     }
 }
 
-fn entry(rows: &Rows, body: &Body, row: u32) -> Entry {
+fn entry(rows: &Rows, body: &Body<'_>, row: u32, line: &str) -> Entry {
     let mut metadata = Vec::new();
     body.metadata(row, &mut metadata);
     Entry {
         ts: rows.ts[row as usize],
-        line: body.line(row).into(),
+        line: line.into(),
         metadata: metadata
             .into_iter()
             .map(|(name, value)| (name.into(), value.into()))

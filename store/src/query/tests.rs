@@ -90,6 +90,8 @@ pub(crate) async fn engine(
         let mut writer = SegmentWriter::new(WriterOptions {
             block_rows,
             level,
+            // Merged segments are stored as compaction stores them.
+            templates: level > 0,
             ..WriterOptions::default()
         });
         let mut streams: BTreeMap<&Labels, Vec<&Row>> = BTreeMap::new();

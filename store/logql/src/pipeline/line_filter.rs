@@ -14,6 +14,7 @@ pub struct LineFilter {
     alternatives: Vec<Test>,
     negative: bool,
     required: Option<String>,
+    required_ignoring_case: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -52,23 +53,24 @@ impl LineFilter {
     /// A regular expression, pattern or address that is not valid; the text names the filter.
     pub(crate) fn new(expr: &LineFilterExpr) -> Result<Self, ParseError> {
         let mut alternatives = Vec::with_capacity(expr.values.len());
-        let mut literal = None;
+        let mut literals = Required::default();
         for value in &expr.values {
-            let (test, required) =
-                compile(expr.op, value).map_err(|cause| ParseError::in_stage(expr, cause))?;
-            literal = required;
-            alternatives.push(test);
+            let compiled = compile(expr.op, value).map_err(|cause| ParseError::in_stage(expr, cause))?;
+            literals = compiled.required;
+            alternatives.push(compiled.test);
         }
         // As in Loki, what matches every line counts only when it stands alone.
         if alternatives.iter().any(|test| !matches!(test, Test::Always)) {
             alternatives.retain(|test| !matches!(test, Test::Always));
         }
         let negative = expr.op.is_negative();
-        let required = literal.filter(|_| !negative && expr.values.len() == 1);
+        let known = !negative && expr.values.len() == 1;
+        let Required { exact, ignoring_case } = if known { literals } else { Required::default() };
         Ok(Self {
             alternatives,
             negative,
-            required,
+            required: exact,
+            required_ignoring_case: ignoring_case,
         })
     }
 
@@ -82,6 +84,13 @@ impl LineFilter {
     #[must_use]
     pub fn required_literal(&self) -> Option<&str> {
         self.required.as_deref()
+    }
+
+    /// A text in lower case that every line that passes contains, in whatever case of its letters; ASCII alone, so
+    /// letters beyond it that fold to ASCII ones (`\u{17f}`, `\u{212a}`) count as these.
+    #[must_use]
+    pub fn required_literal_ignoring_case(&self) -> Option<&str> {
+        self.required_ignoring_case.as_deref()
     }
 
     /// Whether the filter is exactly: the line contains [`LineFilter::required_literal`].
@@ -105,14 +114,36 @@ impl LineFilter {
     }
 }
 
-/// The test and, where known, a text in every line that meets it.
-fn compile(op: LineFilterOp, value: &LineFilterValue) -> Result<(Test, Option<String>), String> {
+/// Texts in every line that meets a test, where known.
+#[derive(Default)]
+struct Required {
+    exact: Option<String>,
+    /// In lower case, when case is ignored.
+    ignoring_case: Option<String>,
+}
+
+struct Compiled {
+    test: Test,
+    required: Required,
+}
+
+impl Compiled {
+    fn new(test: Test, exact: Option<String>) -> Self {
+        let required = Required {
+            exact,
+            ignoring_case: None,
+        };
+        Self { test, required }
+    }
+}
+
+fn compile(op: LineFilterOp, value: &LineFilterValue) -> Result<Compiled, String> {
     let text = match value {
         LineFilterValue::Ip(pattern) => {
             if !matches!(op, LineFilterOp::Contains | LineFilterOp::NotContains) {
                 return Err("ip: invalid operation".to_owned());
             }
-            return Ok((Test::Ip(IpMatcher::new(pattern)?), None));
+            return Ok(Compiled::new(Test::Ip(IpMatcher::new(pattern)?), None));
         }
         LineFilterValue::Text(text) => text,
     };
@@ -122,12 +153,13 @@ fn compile(op: LineFilterOp, value: &LineFilterValue) -> Result<(Test, Option<St
             let Unanchored {
                 regex,
                 required,
+                required_ignoring_case,
                 is_contains,
                 always,
                 ..
             } = re2::line_filter(text).map_err(|error| error.message().to_owned())?;
             if always {
-                return Ok((Test::Always, None));
+                return Ok(Compiled::new(Test::Always, None));
             }
             match required {
                 Some(literal) if is_contains => Ok(contains(&literal)),
@@ -137,23 +169,28 @@ fn compile(op: LineFilterOp, value: &LineFilterValue) -> Result<(Test, Option<St
                         .as_deref()
                         .filter(|literal| literal.len() >= 3)
                         .map(finder);
-                    Ok((Test::Regex { regex, prefilter }, required))
+                    let required = Required {
+                        exact: required,
+                        ignoring_case: required_ignoring_case,
+                    };
+                    let test = Test::Regex { regex, prefilter };
+                    Ok(Compiled { test, required })
                 }
             }
         }
         LineFilterOp::Pattern | LineFilterOp::NotPattern => {
             let pattern = LinePattern::new(text)?;
             let required = pattern.longest_literal().map(str::to_owned);
-            Ok((Test::Pattern(pattern), required))
+            Ok(Compiled::new(Test::Pattern(pattern), required))
         }
     }
 }
 
-fn contains(text: &str) -> (Test, Option<String>) {
+fn contains(text: &str) -> Compiled {
     if text.is_empty() {
-        return (Test::Always, None);
+        return Compiled::new(Test::Always, None);
     }
-    (Test::Contains(finder(text)), Some(text.to_owned()))
+    Compiled::new(Test::Contains(finder(text)), Some(text.to_owned()))
 }
 
 fn finder(text: &str) -> Box<Finder<'static>> {

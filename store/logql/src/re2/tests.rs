@@ -91,6 +91,17 @@ fn literals_are_found() {
             "{pattern}"
         );
     }
+    let ignoring_case = [
+        ("(?i)loss", Some("loss")),
+        ("(?i)(error|failed)[: ].*Task timeout", Some("task timeout")),
+        ("a(?i)bc1*", Some("abc")),
+        ("(?i)é?x", Some("x")),
+        ("(?i)[ab]|c", None),
+    ];
+    for (pattern, required) in ignoring_case {
+        let regex = unanchored(pattern).unwrap();
+        assert_eq!(regex.required_ignoring_case.as_deref(), required, "{pattern}");
+    }
     assert_eq!(anchored_dotall("a|b").unwrap().literals(), Some(vec!["a", "b"]));
     assert_eq!(
         anchored_dotall("llama3-8b-worker-(1|2)").unwrap().literals(),

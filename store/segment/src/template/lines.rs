@@ -83,6 +83,35 @@ impl RowSet {
         }
     }
 
+    /// All rows of a block of `rows`.
+    #[must_use]
+    pub fn all(rows: u32) -> Self {
+        let mut set = Self::empty(rows);
+        set.bits.fill(u64::MAX);
+        if let Some(last) = set.bits.last_mut()
+            && !rows.is_multiple_of(64)
+        {
+            *last = (1 << (rows % 64)) - 1;
+        }
+        set
+    }
+
+    /// Leaves out the rows that `other` doesn't have.
+    pub fn intersect(&mut self, other: &RowSet) {
+        self.bits
+            .iter_mut()
+            .zip(&other.bits)
+            .for_each(|(bits, other)| *bits &= other);
+    }
+
+    /// Leaves out the rows that `other` has.
+    pub fn subtract(&mut self, other: &RowSet) {
+        self.bits
+            .iter_mut()
+            .zip(&other.bits)
+            .for_each(|(bits, other)| *bits &= !other);
+    }
+
     /// Adds a row; one beyond the block is left out.
     pub fn insert(&mut self, row: u32) {
         if row < self.rows {

@@ -76,6 +76,13 @@ impl Needle {
         })
     }
 
+    /// Bytes of the text.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "a needle is never empty")]
+    pub fn len(&self) -> usize {
+        self.text.len()
+    }
+
     /// The bytes to look for; in lower case when case is ignored.
     pub(crate) fn text(&self) -> &[u8] {
         &self.text

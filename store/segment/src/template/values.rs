@@ -367,7 +367,7 @@ fn read_fixed(
     values: &mut Values,
 ) -> Result<(), SegmentError> {
     let width = stamp.fixed_len().unwrap_or(0);
-    let bytes = reader.take(width.checked_mul(rows).unwrap_or(usize::MAX))?;
+    let bytes = reader.take(width.saturating_mul(rows))?;
     if layout == Layout::Fixed {
         values.text.extend_from_slice(bytes);
     } else {

@@ -66,6 +66,38 @@ fn training() -> (Rows, WriterOptions) {
     (rows, options)
 }
 
+/// The same lines and others, long enough for templates: every layout of variables, both vocabularies, lines of none.
+fn templates() -> (Rows, WriterOptions) {
+    let (mut rows, options) = training();
+    let line = |n: i64| match n % 6 {
+        0 => format!("at {} {}", 1_763_900_000_000 + n * 250, (n * 7919) % 100_003),
+        1 => format!(
+            "id {:016x} padded {:06}",
+            (n + 1).wrapping_mul(0x1e37_79b9_7f4a_7c15),
+            n * 31 % 99_991
+        ),
+        2 => format!("on {} x{}y", ["H100x8", "A100x4"][n as usize / 6 % 2], n % 1000),
+        3 => format!(
+            r#"{{"user":"{}","ok": "yes"}}"#,
+            ["alice", "bob", "carol"][n as usize / 6 % 3]
+        ),
+        4 => format!("jitter {}", 10_000 + n + n * n % 7),
+        _ => format!("one of a kind: {}", "z".repeat(n as usize % 50)),
+    };
+    let row = |n: i64| Row {
+        ts: n,
+        line: line(n),
+        metadata: vec![],
+    };
+    rows.insert(pairs(&[("job", "mixed")]), (0..1500).map(row).collect());
+    let options = WriterOptions {
+        templates: true,
+        block_rows: 1000,
+        ..options
+    };
+    (rows, options)
+}
+
 fn empty() -> (Rows, WriterOptions) {
     (
         Rows::new(),
@@ -134,6 +166,11 @@ fn check(name: &str, (rows, options): (Rows, WriterOptions)) {
 #[test]
 fn v1_training() {
     check("v1-training", training());
+}
+
+#[test]
+fn v2_templates() {
+    check("v2-templates", templates());
 }
 
 #[test]

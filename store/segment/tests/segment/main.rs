@@ -1,5 +1,5 @@
 //! The segment format from outside: what is written is read back, wrong bytes are errors, merging is sorting and
-//! dropping duplicates, and the bytes of version 1 stay what they are.
+//! dropping duplicates, and the bytes of each version stay what they are.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod corruption;

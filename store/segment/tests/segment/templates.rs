@@ -76,7 +76,7 @@ fn lines_and_needle() -> impl Strategy<Value = (Vec<String>, String)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1024))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
     fn a_search_finds_exactly_the_lines_with_the_text((lines, text) in lines_and_needle()) {

@@ -2,6 +2,7 @@
 //!
 //! Works on the choice of rows, so that no scan has to know of it.
 
+use super::QueryError;
 use super::block::{Body, Rows, Span};
 use super::select::BlockTask;
 use crate::catalog::SegmentKey;
@@ -69,9 +70,12 @@ fn outside(rows: Range<u32>, ts: &[i64], start: i64, end: i64) -> [Range<u32>; 2
 }
 
 /// Leaves out rows that are named by their content.
-pub(super) fn sift(task: &BlockTask, rows: &mut Rows, body: &Body) {
+///
+/// # Errors
+/// When lines of the block are corrupt.
+pub(super) fn sift(task: &BlockTask, rows: &mut Rows, body: &Body<'_>) -> Result<(), QueryError> {
     if !needs_content(task) {
-        return;
+        return Ok(());
     }
     let spans = std::mem::take(&mut rows.spans);
     let mut metadata = Vec::new();
@@ -83,11 +87,12 @@ pub(super) fn sift(task: &BlockTask, rows: &mut Rows, body: &Body) {
         }
         let mut open: Option<Range<u32>> = None;
         let mut kept = Vec::new();
-        for row in span.rows.clone() {
+        let lines = task.lines(body, &span.rows)?;
+        for (place, row) in span.rows.clone().enumerate() {
             body.metadata(row, &mut metadata);
             let entry = EntryRef {
                 ts: rows.ts[row as usize],
-                line: body.line(row),
+                line: lines.get(place, row),
                 metadata: &metadata,
             };
             if sieves.iter_mut().any(|sieve| sieve.takes(&entry)) {
@@ -102,6 +107,7 @@ pub(super) fn sift(task: &BlockTask, rows: &mut Rows, body: &Body) {
             ..span.clone()
         }));
     }
+    Ok(())
 }
 
 fn sieves(deletions: &[Arc<Deletion>], task: &BlockTask, stream: u32) -> Vec<Sieve> {

@@ -115,14 +115,16 @@ impl Scan for PatternScan {
         &self,
         task: &BlockTask,
         rows: &Rows,
-        body: &Body,
+        body: &Body<'_>,
         stats: &mut QueryStats,
     ) -> Result<(), QueryError> {
         let mut taken = Vec::new();
         for span in &rows.spans {
             let stream = task.part.stream_id(span.stream);
-            for row in span.rows.clone() {
-                taken.extend(self.take(stream, span, row, rows, body, stats));
+            let lines = task.lines(body, &span.rows)?;
+            for (place, row) in span.rows.clone().enumerate() {
+                let line = lines.get(place, row);
+                taken.extend(self.take(stream, span, (row, line), rows, body, stats));
             }
         }
         let bytes = |line: &Sampled| size_of::<Sampled>() + line.line.len();
@@ -137,12 +139,12 @@ impl PatternScan {
         &self,
         stream: u64,
         span: &Span,
-        row: u32,
+        (row, line): (u32, &str),
         rows: &Rows,
-        body: &Body,
+        body: &Body<'_>,
         stats: &mut QueryStats,
     ) -> Option<Sampled> {
-        let (ts, line) = (rows.ts[row as usize], body.line(row));
+        let ts = rows.ts[row as usize];
         let chosen =
             self.sampled == 1 || xxh3_64_with_seed(line.as_bytes(), ts as u64).is_multiple_of(self.sampled);
         if !chosen || line.len() > MAX_LINE_BYTES {
