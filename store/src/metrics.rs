@@ -16,6 +16,8 @@ pub const STORAGE_REQUESTS: &str = "rankline_storage_requests_total";
 pub const STORAGE_BYTES: &str = "rankline_storage_bytes_total";
 /// Time of a request to the object store, by `operation`.
 pub const STORAGE_SECONDS: &str = "rankline_storage_request_seconds";
+/// Ranges looked for in the cache before the bucket is asked, by `outcome` (memory, disk, miss, error).
+pub const STORAGE_CACHE_READS: &str = "rankline_storage_cache_reads_total";
 /// Push requests, by `format` and `status`.
 pub const PUSH_REQUESTS: &str = "rankline_push_requests_total";
 /// Bytes of push request bodies as they came over the network.

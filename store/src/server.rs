@@ -48,7 +48,7 @@ impl Server {
     /// # Errors
     /// A store that can't be reached, or an address that is taken.
     pub async fn bind(config: Config) -> anyhow::Result<Self> {
-        let storage = Storage::open(&config.storage())?;
+        let storage = Storage::open(&config.storage()).await?;
         storage
             .check()
             .await
@@ -141,7 +141,9 @@ impl Server {
             state.live.close();
             background.close();
             background.wait().await;
-            serving.await
+            let served = serving.await;
+            state.storage.close().await;
+            served
         };
         match tokio::time::timeout(deadline, down).await {
             Ok(served) => {

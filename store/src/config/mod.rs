@@ -12,7 +12,7 @@ use std::fmt;
 pub use options::{Config, ConfigFlags};
 pub use values::{ByteSize, Secret, StoreUrl, Value};
 
-use crate::storage::StorageConfig;
+use crate::storage::{DiskCacheConfig, MIN_DISK_CACHE_BYTES, StorageConfig};
 
 /// Prefix of every option's environment variable.
 const ENV_PREFIX: &str = "RANKLINE_";
@@ -253,6 +253,21 @@ impl Config {
             };
             return no(format!("{have} is set and {lack} is not: set both or neither"));
         }
+        if let Some(folder) = &self.storage_disk_cache_folder {
+            if !matches!(self.store, StoreUrl::S3 { .. }) {
+                return no(format!(
+                    "storage_disk_cache_folder ({folder}) is set, but store ({}) is no bucket: it needs no cache",
+                    self.store
+                ));
+            }
+            if self.storage_disk_cache_bytes.0 < MIN_DISK_CACHE_BYTES {
+                return no(format!(
+                    "storage_disk_cache_bytes ({}) must be at least {}",
+                    self.storage_disk_cache_bytes.show(),
+                    ByteSize(MIN_DISK_CACHE_BYTES).show()
+                ));
+            }
+        }
         if let Some(endpoint) = &self.s3_endpoint {
             if !matches!(self.store, StoreUrl::S3 { .. }) {
                 return no(format!(
@@ -287,6 +302,13 @@ impl Config {
             allow_http: self.s3_allow_http,
             timeout: self.storage_timeout,
             cache_bytes: self.storage_cache_bytes.0,
+            disk_cache: self
+                .storage_disk_cache_folder
+                .as_ref()
+                .map(|folder| DiskCacheConfig {
+                    folder: folder.into(),
+                    bytes: self.storage_disk_cache_bytes.0,
+                }),
         }
     }
 

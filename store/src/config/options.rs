@@ -74,6 +74,11 @@ options! {
     storage_timeout: Duration = Duration::from_secs(30);
     /// Memory for recently read ranges of objects in a bucket. More saves S3 GETs on repeated queries; a folder doesn't need it.
     storage_cache_bytes: ByteSize = ByteSize(64 << 20);
+    /// Folder on a local disk for more of these ranges; it survives restarts and may be lost at any time. One for each process;
+    /// only for a store in a bucket.
+    storage_disk_cache_folder: Option<String> = None;
+    /// Most bytes the disk cache takes, at least 128MiB. More saves S3 GETs and their latency on older days.
+    storage_disk_cache_bytes: ByteSize = ByteSize(10 << 30);
     /// Memory for the indexes (footers) of segments. Too little reads them again for every query: one GET a segment.
     catalog_cache_bytes: ByteSize = ByteSize(256 << 20);
     /// How old a listing of the store may be. Shorter shows other replicas' entries sooner, at some S3 LISTs an interval.

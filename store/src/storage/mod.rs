@@ -3,6 +3,8 @@
 //! Three backends behind one type: an S3-compatible bucket, a local folder (every write is temporary file, fsync,
 //! rename, fsync of the folder) and memory (for tests and trials).
 
+mod cache;
+
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,11 +24,12 @@ use object_store::{
 use crate::config::{Secret, StoreUrl};
 use crate::metrics as names;
 use crate::tenants::TenantId;
+pub use cache::DiskCacheConfig;
+pub(crate) use cache::MIN_DISK_CACHE_BYTES;
+use cache::RangeCache;
 
 /// Gaps up to this many bytes between two wanted ranges are read along with them: cheaper than another request.
 const COALESCE_GAP: u64 = 128 << 10;
-/// Largest range that is kept in the cache; larger ones would push out too much.
-const MAX_CACHED_RANGE: usize = 4 << 20;
 
 /// How to reach the object store.
 #[derive(Debug, Clone)]
@@ -49,6 +52,8 @@ pub struct StorageConfig {
     pub timeout: Duration,
     /// Bytes of recently read ranges kept in memory (S3 only: a folder has the page cache).
     pub cache_bytes: u64,
+    /// Where more of them are kept on a local disk (S3 only).
+    pub disk_cache: Option<DiskCacheConfig>,
 }
 
 /// An open object store, cheap to clone.
@@ -59,7 +64,7 @@ pub struct Storage(Arc<Inner>);
 struct Inner {
     store: Arc<dyn ObjectStore>,
     prefix: Path,
-    cache: Option<moka::sync::Cache<(Path, u64, u64), Bytes>>,
+    cache: Option<RangeCache>,
 }
 
 /// A request to the object store that failed.
@@ -110,11 +115,12 @@ impl StorageError {
 }
 
 impl Storage {
-    /// Opens the store; creates the folder if it is one. Does not yet talk to a bucket, see [`Storage::check`].
+    /// Opens the store and the cache before it; creates the folder if it is one. Does not yet talk to a bucket, see
+    /// [`Storage::check`].
     ///
     /// # Errors
-    /// A folder that can't be created, or S3 settings that don't make sense.
-    pub fn open(config: &StorageConfig) -> Result<Self, StorageError> {
+    /// A folder that can't be created, S3 settings that don't make sense, or a cache folder that another process uses.
+    pub async fn open(config: &StorageConfig) -> Result<Self, StorageError> {
         let failed = |reason: String| StorageError::Open {
             store: config.url.to_string(),
             reason,
@@ -130,15 +136,18 @@ impl Storage {
                 )
             }
         };
-        let cached = matches!(config.url, StoreUrl::S3 { .. }) && config.cache_bytes > 0;
-        let cache = cached.then(|| {
-            moka::sync::Cache::builder()
-                .max_capacity(config.cache_bytes)
-                .weigher(|(path, ..): &(Path, u64, u64), bytes: &Bytes| {
-                    u32::try_from(bytes.len() + path.as_ref().len() + 64).unwrap_or(u32::MAX)
-                })
-                .build()
-        });
+        let cache = match &config.url {
+            StoreUrl::S3 { .. } if config.cache_bytes > 0 || config.disk_cache.is_some() => {
+                let scope = format!(
+                    "{} {}",
+                    config.endpoint.as_deref().unwrap_or_default(),
+                    config.url
+                );
+                let opened = RangeCache::open(&scope, config.cache_bytes, config.disk_cache.as_ref()).await;
+                Some(opened.map_err(failed)?)
+            }
+            _ => None,
+        };
         Ok(Self(Arc::new(Inner { store, prefix, cache })))
     }
 
@@ -253,12 +262,10 @@ impl Storage {
     /// # Errors
     /// The object isn't there ([`StorageError::is_not_found`]), is shorter, or the store failed.
     pub async fn read_ranges(&self, path: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, StorageError> {
-        let key = |range: &Range<u64>| (path.clone(), range.start, range.end);
         let mut out: Vec<Option<Bytes>> = ranges.iter().map(|_| None).collect();
         if let Some(cache) = &self.0.cache {
-            for (slot, range) in out.iter_mut().zip(ranges) {
-                *slot = cache.get(&key(range));
-            }
+            let reads = ranges.iter().map(|range| cache.get(path, range));
+            out = futures::future::join_all(reads).await;
         }
         let missing: Vec<(usize, Range<u64>)> = std::iter::zip(0.., ranges)
             .filter(|(index, range)| out.get(*index).is_some_and(Option::is_none) && !range.is_empty())
@@ -270,9 +277,8 @@ impl Storage {
             if bytes.len() as u64 != range.end - range.start {
                 return Err(length_error(path, &range, bytes.len() as u64));
             }
-            if let Some(cache) = self.0.cache.as_ref().filter(|_| bytes.len() <= MAX_CACHED_RANGE) {
-                // A copy of its own, so that a small range doesn't keep a large coalesced read alive.
-                cache.insert(key(&range), Bytes::copy_from_slice(&bytes));
+            if let Some(cache) = &self.0.cache {
+                cache.insert(path, &range, &bytes);
             }
             if let Some(slot) = out.get_mut(index) {
                 *slot = Some(bytes);
@@ -328,6 +334,15 @@ impl Storage {
         match counted("delete", path, self.0.store.delete(path)).await {
             Err(error) if error.is_not_found() => Ok(()),
             other => other,
+        }
+    }
+}
+
+impl Storage {
+    /// Writes what the disk cache still has in memory; part of an orderly end, and not needed for a correct restart.
+    pub async fn close(&self) {
+        if let Some(cache) = &self.0.cache {
+            cache.close().await;
         }
     }
 }

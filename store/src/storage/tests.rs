@@ -1,8 +1,10 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
 
-fn folder(path: &std::path::Path) -> Storage {
-    Storage::open(&crate::config::Config::for_tests(StoreUrl::Folder(path.to_owned())).storage()).unwrap()
+async fn folder(path: &std::path::Path) -> Storage {
+    Storage::open(&crate::config::Config::for_tests(StoreUrl::Folder(path.to_owned())).storage())
+        .await
+        .unwrap()
 }
 
 async fn behaves(storage: &Storage) {
@@ -51,7 +53,7 @@ async fn behaves(storage: &Storage) {
 async fn memory_and_folder_behave_alike() {
     behaves(&Storage::from_store(Arc::new(InMemory::new()))).await;
     let temp = tempfile::tempdir().unwrap();
-    behaves(&folder(temp.path())).await;
+    behaves(&folder(temp.path()).await).await;
 }
 
 #[tokio::test]
@@ -59,6 +61,6 @@ async fn a_folder_that_cannot_be_made_is_named() {
     let temp = tempfile::tempdir().unwrap();
     std::fs::write(temp.path().join("file"), "").unwrap();
     let config = crate::config::Config::for_tests(StoreUrl::Folder(temp.path().join("file/sub")));
-    let error = Storage::open(&config.storage()).unwrap_err().to_string();
+    let error = Storage::open(&config.storage()).await.unwrap_err().to_string();
     assert!(error.contains("file/sub"), "{error}");
 }
