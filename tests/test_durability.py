@@ -128,6 +128,32 @@ def test_restart_from_the_bucket_alone(serve, s3, tmp_path):
         second.kill()
 
 
+def counted(server, name, **labels):
+    """The sum of a counter's series that have these labels."""
+    wanted = [f'{key}="{value}"' for key, value in labels.items()]
+    rows = server.session.get(f"{server.url}/metrics", timeout=10).text.splitlines()
+    return sum(float(row.rsplit(" ", 1)[1]) for row in rows if row.startswith(name + "{") and all(w in row for w in wanted))
+
+
+def test_a_disk_cache_outlives_kill_9(serve, s3, tmp_path):
+    """What one process has read from the bucket, the next one finds on its disk, and answers the same."""
+    cache = ["--storage-disk-cache-folder", str(tmp_path / "cache"), "--storage-disk-cache-bytes", "128MiB"]
+    server = serve(s3.store("cache"), *s3.options(), *cache, "--compaction", "false", env=s3.env())
+    now = time.time_ns()
+    lines = [f"step {n} loss 0.{n % 97}" for n in range(3000)]
+    for at in range(0, len(lines), 300):
+        entries = [(now + n, lines[n]) for n in range(at, at + 300)]
+        assert server.push({"job": "cached"}, entries) == 204
+    assert server.lines('{job="cached"}', now - NS, now + NS) == lines
+    assert counted(server, "rankline_storage_requests_total", operation="get") > 0
+    time.sleep(1)  # the cache writes behind the answer
+    server.kill()
+    again = serve(s3.store("cache"), *s3.options(), *cache, "--compaction", "false", env=s3.env())
+    assert again.lines('{job="cached"}', now - NS, now + NS) == lines
+    assert counted(again, "rankline_storage_cache_reads_total", outcome="disk") > 0
+    assert counted(again, "rankline_storage_requests_total", operation="get") == 0
+
+
 def test_two_replicas_over_one_bucket(serve, s3):
     one = serve(s3.store("replicas"), *s3.options(), env=s3.env())
     two = serve(s3.store("replicas"), *s3.options(), env=s3.env())
