@@ -85,7 +85,8 @@ class Server(Process):
 
     def __init__(self, store, folder, options=(), env=None, port=None):
         self.port = port or free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        prefix = options[options.index("--path-prefix") + 1] if "--path-prefix" in options else ""
+        self.url = f"http://127.0.0.1:{self.port}{prefix}"
         self.store, self.folder, self.options, self.env = store, folder, options, env
         self.session = requests.Session()
         folder.mkdir(parents=True, exist_ok=True)

@@ -126,6 +126,9 @@ options! {
     max_tails: usize = 100;
     /// How long a query may take before it gets 504.
     query_timeout: Duration = Duration::from_secs(300);
+    /// Most bytes of lines and structured metadata that the streams of one query may have in its range; 0 means no
+    /// bound. A query beyond it gets 400 before anything is read, and Grafana stops splitting it.
+    query_max_bytes: ByteSize = ByteSize(0);
     /// Memory one query may keep until it answers: its rows, its series. Beyond it the query gets 400. The blocks that
     /// all queries are reading may take a quarter of it together; beyond that queries wait for each other.
     query_memory_bytes: ByteSize = ByteSize(512 << 20);

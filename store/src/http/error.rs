@@ -163,9 +163,10 @@ impl From<QueryError> for ApiError {
     fn from(error: QueryError) -> Self {
         let text = error.to_string();
         match error {
-            QueryError::Parse(_) | QueryError::Invalid(_) | QueryError::Memory { .. } => {
-                Self::BadRequest(text)
-            }
+            QueryError::Parse(_)
+            | QueryError::Invalid(_)
+            | QueryError::Memory { .. }
+            | QueryError::TooManyBytes { .. } => Self::BadRequest(text),
             QueryError::Eval(why) => why.into(),
             QueryError::Cancelled => Self::Cancelled,
             QueryError::Timeout => Self::Timeout(text),

@@ -25,6 +25,16 @@ pub enum QueryError {
         /// Bytes one query may use.
         limit: usize,
     },
+    /// The streams of the query have more bytes in its range than it may read.
+    #[error(
+        "the query would read too many bytes (query: {bytes} B, limit: {limit} B); consider adding more specific stream selectors or reduce the time range of the query"
+    )]
+    TooManyBytes {
+        /// Bytes of lines and structured metadata, about.
+        bytes: u64,
+        /// Most it may read.
+        limit: u64,
+    },
     /// Nobody waits for the answer any more.
     #[error("the request was cancelled by the client")]
     Cancelled,
@@ -60,6 +70,7 @@ impl QueryError {
             Self::Invalid(_) => "invalid",
             Self::Eval(_) => "evaluation",
             Self::Memory { .. } => "memory",
+            Self::TooManyBytes { .. } => "bytes",
             Self::Cancelled => "cancelled",
             Self::Timeout => "timeout",
             Self::Catalog(_) | Self::Storage(_) => "storage",

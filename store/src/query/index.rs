@@ -281,6 +281,25 @@ impl Engine {
         Ok(stats)
     }
 
+    /// Refuses a query whose streams have more bytes in `start..end` (ns) than one may read.
+    ///
+    /// # Errors
+    /// [`QueryError::TooManyBytes`].
+    pub(super) fn check_bytes(&self, plan: &Plan, start: i64, end: i64) -> Result<(), QueryError> {
+        let limit = self.limits.max_bytes;
+        if limit == 0 {
+            return Ok(());
+        }
+        let slices = plan.parts.iter().flat_map(|part| slices(part));
+        let bytes = slices
+            .map(|slice| scaled(slice.bytes(), slice.part(start, end)))
+            .sum();
+        if bytes > limit {
+            return Err(QueryError::TooManyBytes { bytes, limit });
+        }
+        Ok(())
+    }
+
     /// Bytes of streams, summed up by labels, largest first.
     pub async fn volume(
         &self,

@@ -341,6 +341,7 @@ impl Engine {
         let plan = self
             .plan(tenants, &request.expr.matchers, request.start, request.end)
             .await?;
+        self.check_bytes(&plan, request.start, request.end)?;
         let mut tasks = plan.blocks(request.start, request.end);
         match request.direction {
             Direction::Backward => tasks.sort_by_key(|task| std::cmp::Reverse(task.meta().max_ts)),

@@ -339,6 +339,7 @@ impl Engine {
         let leaf = &plan.leaves()[place];
         let (start, end) = leaf.time_range();
         let read = self.plan(tenants, leaf.matchers(), start, end).await?;
+        self.check_bytes(&read, start, end)?;
         let tasks = read.blocks(start, end);
         let needs = Needs {
             lines: leaf.needs_line() || !leaf.head_filters().is_empty(),

@@ -53,6 +53,8 @@ pub struct QueryLimits {
     pub max_entries: usize,
     /// Series one metric query may answer with.
     pub max_series: usize,
+    /// Bytes that the streams of one query may have in its range; 0: any.
+    pub max_bytes: u64,
     /// How long a query may take.
     pub timeout: Duration,
     /// Bytes one query may keep until it answers (rows, accumulators).
@@ -71,6 +73,7 @@ impl From<&Config> for QueryLimits {
         Self {
             max_entries: config.query_max_entries,
             max_series: config.query_max_series,
+            max_bytes: config.query_max_bytes.0,
             timeout: config.query_timeout,
             query_memory: bytes(config.query_memory_bytes),
             block_memory: bytes(config.query_memory_bytes) / 4,
@@ -85,6 +88,7 @@ impl Default for QueryLimits {
         Self {
             max_entries: 50_000,
             max_series: 100_000,
+            max_bytes: 0,
             timeout: Duration::from_secs(300),
             query_memory: 512 << 20,
             block_memory: 128 << 20,
