@@ -137,18 +137,20 @@ def counted(server, name, **labels):
 
 def test_a_disk_cache_outlives_kill_9(serve, s3, tmp_path):
     """What one process has read from the bucket, the next one finds on its disk, and answers the same."""
+    bucket = [s3.store("cache"), *s3.options(), "--compaction", "false"]
     cache = ["--storage-disk-cache-folder", str(tmp_path / "cache"), "--storage-disk-cache-bytes", "128MiB"]
-    server = serve(s3.store("cache"), *s3.options(), *cache, "--compaction", "false", env=s3.env())
+    writer = serve(*bucket, env=s3.env())
     now = time.time_ns()
     lines = [f"step {n} loss 0.{n % 97}" for n in range(3000)]
     for at in range(0, len(lines), 300):
         entries = [(now + n, lines[n]) for n in range(at, at + 300)]
-        assert server.push({"job": "cached"}, entries) == 204
-    assert server.lines('{job="cached"}', now - NS, now + NS) == lines
-    assert counted(server, "rankline_storage_requests_total", operation="get") > 0
+        assert writer.push({"job": "cached"}, entries) == 204
+    reader = serve(*bucket, *cache, env=s3.env())
+    assert reader.lines('{job="cached"}', now - NS, now + NS) == lines
+    assert counted(reader, "rankline_storage_requests_total", operation="get") > 0
     time.sleep(1)  # the cache writes behind the answer
-    server.kill()
-    again = serve(s3.store("cache"), *s3.options(), *cache, "--compaction", "false", env=s3.env())
+    reader.kill()
+    again = serve(*bucket, *cache, env=s3.env())
     assert again.lines('{job="cached"}', now - NS, now + NS) == lines
     assert counted(again, "rankline_storage_cache_reads_total", outcome="disk") > 0
     assert counted(again, "rankline_storage_requests_total", operation="get") == 0

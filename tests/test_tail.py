@@ -172,6 +172,7 @@ def test_rankline_query_follows(server):
     from support import BINARY, Process
 
     log = server.folder / "follow.txt"
+    wait_until(lambda: metric(server, "rankline_tail_sessions") == 0, 10, "the end of the earlier tails")
     follow = Process([BINARY, "query", '{app="cli"} |= "line"', "--tail", "--output", "raw", "--url", server.url], log)
     try:
         wait_until(lambda: metric(server, "rankline_tail_sessions") == 1, 10, "the tail")
