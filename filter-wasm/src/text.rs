@@ -34,17 +34,27 @@ pub(crate) fn readable<'a>(escaped: &'a [u8], plain: &'a mut Vec<u8>, clean: &'a
     clean
 }
 
-/// Drops ANSI's control sequences.
+/// Drops ANSI's control sequences: colours, links, character sets.
 pub(crate) fn without_colours(text: &[u8], out: &mut Vec<u8>) {
     let mut rest = text;
     while let Some(at) = find::byte(0x1b, rest) {
         out.extend_from_slice(&rest[..at]);
         rest = &rest[at + 1..];
-        let Some(sequence) = rest.strip_prefix(b"[") else {
-            continue;
+        rest = match rest.first() {
+            Some(b'[') => {
+                let length = rest[1..].iter().take_while(|b| matches!(b, 0x20..=0x3f)).count();
+                rest.get(length + 2..).unwrap_or(b"")
+            }
+            // A link's address goes up to a bell or to `ESC \`, whose own escape is dropped in the next round.
+            Some(b']') => match rest.iter().position(|&b| b == 0x07 || b == 0x1b) {
+                Some(end) if rest[end] == 0x07 => &rest[end + 1..],
+                Some(end) => &rest[end..],
+                None => rest,
+            },
+            Some(b'(') => rest.get(2..).unwrap_or(b""),
+            Some(b'\\') => &rest[1..],
+            _ => rest,
         };
-        let length = sequence.iter().take_while(|b| matches!(b, 0x20..=0x3f)).count();
-        rest = sequence.get(length + 1..).unwrap_or(b"");
     }
     out.extend_from_slice(rest);
 }

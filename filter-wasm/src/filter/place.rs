@@ -18,7 +18,7 @@ impl Filter {
     pub(super) fn place(&mut self, mut line: Line<'_>) -> Decision {
         if self.config.merge {
             if !self.waiting.nothing_held() {
-                if line.prefix.task.is_some() && self.is_numbered(&line) {
+                if line.prefix.label.is_some() && self.is_numbered(&line) {
                     line.forget_prefix();
                 }
                 self.close_aged(line.source.tag, line.source.ts);
@@ -158,6 +158,7 @@ impl Filter {
             burst: gap <= burst_ns,
             instant: gap <= burst_ns / 10,
             write: gap <= burst_ns / 100,
+            adjacent: held.touched + 1 == self.call,
             excepthook: line.prefix.excepthook && !foreign,
             own_prefix: line.prefix.len > 0 && !foreign,
             configured: held.shape == Shape::Configured

@@ -56,7 +56,22 @@ pub(super) fn is_stack_line(text: &[u8]) -> bool {
     if text.starts_with(b"Exception raised from ") {
         return line::contains(text, b" at ");
     }
-    is_frame(text) || text.starts_with(b"<omitting python frames>")
+    is_frame(text)
+        || is_captured_frame(text)
+        || text.starts_with(b"<omitting python frames>")
+        || text.starts_with(b"C++ CapturedTraceback:")
+}
+
+/// `#3 all_reduce from /a/b.py:7`, `#3 c10::f() from ??:0`, as torch's flight recorder and its symbolizer print.
+fn is_captured_frame(text: &[u8]) -> bool {
+    let Some(rest) = text.strip_prefix(b"#") else {
+        return false;
+    };
+    let digits = text.iter().rev().take_while(|b| b.is_ascii_digit()).count();
+    crate::prefix::number(rest, 0).is_some_and(|(_, end)| rest[end..].starts_with(b" "))
+        && digits > 0
+        && text[..text.len() - digits].ends_with(b":")
+        && line::contains(rest, b" from ")
 }
 
 fn is_frame(text: &[u8]) -> bool {

@@ -29,6 +29,8 @@ pub(crate) struct View<'a> {
     pub instant: bool,
     /// It follows as fast as lines of one write do (a hundredth of that).
     pub write: bool,
+    /// Nothing came between it and the record's last line: only its time can tell the same write from the next one.
+    pub adjacent: bool,
     /// It carries the prefix that torch puts before every line of an uncaught exception.
     pub excepthook: bool,
     /// It carries the record's own repeated prefix, so that nobody else wrote it (`burst` is no longer needed as evidence).
@@ -52,7 +54,8 @@ impl<'a> View<'a> {
         if self.write {
             return true;
         }
-        (self.burst || self.excepthook) && !line::starts_own_record(self.text)
+        let near = if self.adjacent { self.instant } else { self.burst };
+        (near || self.excepthook) && !line::starts_own_record(self.text)
     }
 }
 

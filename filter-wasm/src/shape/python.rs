@@ -49,7 +49,10 @@ enum State {
     /// `ChildFailedError: ` was printed: the table must come.
     BeforeTable,
     /// Inside torchrun's table.
-    Table,
+    Table {
+        /// What its first ruler is made of, and its last.
+        ruler: u8,
+    },
 }
 
 pub(super) fn start(text: &[u8]) -> Option<Start> {
@@ -189,7 +192,7 @@ impl Python {
             State::InnerFrames => self.inner_frames(view),
             State::Chained => self.chained(view),
             State::Group { named, closed } => self.group(view, named, closed),
-            State::BeforeTable | State::Table => self.table(view),
+            State::BeforeTable | State::Table { .. } => self.table(view),
         };
         if step != Step::Other {
             self.blanks = 0;
@@ -202,7 +205,7 @@ impl Python {
         self.blanks = self.blanks.saturating_add(1);
         let inside = matches!(
             self.state,
-            State::Table | State::Quoted | State::Frames | State::Group { .. }
+            State::Table { .. } | State::Quoted | State::Frames | State::Group { .. }
         );
         if inside || view.excepthook || view.logged || self.blanks <= 3 {
             MAYBE
@@ -418,21 +421,22 @@ impl Python {
         SURE
     }
 
-    /// torchrun's table: a ruler, the failures, a ruler (`torch/distributed/elastic/multiprocessing/errors`).
+    /// torchrun's table: a ruler, the failures, a ruler (`torch/distributed/elastic/multiprocessing/errors`; of `*` up to 1.9).
     fn table(&mut self, view: &View<'_>) -> Step {
         let text = line::trim_end(view.text);
-        let ruler = text.len() >= 20 && text.iter().all(|&b| b == b'=');
-        match (self.state, ruler) {
-            (State::BeforeTable, true) => {
-                self.state = State::Table;
+        let first = text[0];
+        let is_ruler = text.len() >= 20 && text.iter().all(|&b| b == first);
+        match self.state {
+            State::Table { ruler } if is_ruler && first == ruler => Step::Last,
+            State::Table { .. } => MAYBE,
+            _ if is_ruler && matches!(first, b'=' | b'*') => {
+                self.state = State::Table { ruler: first };
                 SURE
             }
-            (State::BeforeTable, false) => {
+            _ => {
                 self.state = State::Message;
                 self.message(view)
             }
-            (_, true) => Step::Last,
-            _ => MAYBE,
         }
     }
 }

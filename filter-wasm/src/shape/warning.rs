@@ -15,6 +15,8 @@ pub(crate) enum Warning {
     Source,
     /// Behind `Object allocated at …`: frames.
     Origin,
+    /// Behind a warning of no file (`sys:1: …`), which has no source line.
+    Sourceless,
 }
 
 /// `/a/b.py:92: UserWarning: text`, wherever the path begins.
@@ -27,7 +29,12 @@ pub(super) fn start(text: &[u8]) -> Option<Start> {
             .take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.'))
             .count();
         if text[..found - name].ends_with(b": ") && has_location(&text[..found - name - 2]) {
-            return Start::plain(Shape::Warning(Warning::Message));
+            let state = if text[..found - name].starts_with(b"sys:") {
+                Warning::Sourceless
+            } else {
+                Warning::Message
+            };
+            return Start::plain(Shape::Warning(state));
         }
         from = found + 1;
     }
@@ -72,6 +79,9 @@ impl Warning {
         if *self == Warning::Origin {
             let frame = text.starts_with(b"  ");
             return if frame && view.burst { SURE } else { Step::Other };
+        }
+        if *self == Warning::Sourceless {
+            return Step::Other;
         }
         if line::is_blank(text) {
             let inside = *self == Warning::Message && view.burst;
