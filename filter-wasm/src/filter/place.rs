@@ -177,7 +177,7 @@ impl Filter {
         if !joins || (blank && held.tail.len() >= MAX_TAIL) {
             return None;
         }
-        held.shape = shape;
+        let before = std::mem::replace(&mut held.shape, shape);
         held.touched = self.call;
         held.fields.add(&line.fields);
         let key = held.key;
@@ -186,6 +186,9 @@ impl Filter {
                 held.head = line.body[..offset].to_vec();
             }
             held.head_repeats = true;
+        } else if matches!(before, Shape::Announced(_)) && !matches!(shape, Shape::Announced(_)) {
+            // The announcing line is no head that the record's lines repeat: the same words announce the next record.
+            held.head.clear();
         }
         if let Step::Exception(from, to) = step {
             held.fields.exception = text[from..to].to_vec();

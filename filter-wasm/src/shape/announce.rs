@@ -19,6 +19,8 @@ pub(crate) enum Announced {
     Fatal,
     /// A line of Python that announces a traceback (`Exception in thread …`).
     Python,
+    /// asyncio's line about a task, which it describes in the next one.
+    Task,
     /// An exception's name and message: a JVM trace or a chain's sentence may follow.
     Exception,
 }
@@ -38,7 +40,7 @@ const ANNOUNCEMENTS: [&[u8]; 19] = [
     b"Fatal read error on ",
     b"Fatal write error on ",
     b"Task exception was never retrieved",
-    b"Task was destroyed but it is pending!",
+    PENDING_TASK,
     b"Future exception was never retrieved",
     b"Unhandled exception in ",
     b"Unhandled exception during ",
@@ -46,6 +48,9 @@ const ANNOUNCEMENTS: [&[u8]; 19] = [
     b"exception calling callback ",
     b"--- Logging error ---",
 ];
+
+/// asyncio says this of a task; which one it was follows, and no exception.
+const PENDING_TASK: &[u8] = b"Task was destroyed but it is pending!";
 
 /// A line that announces a traceback by what it says.
 pub(super) fn start_python(text: &[u8]) -> Option<Start> {
@@ -58,11 +63,15 @@ pub(super) fn start_python(text: &[u8]) -> Option<Start> {
         b'P' => is_process_line(text),
         _ => false,
     };
-    if known {
-        Start::plain(Shape::Announced(Announced::Python))
-    } else {
-        None
+    if !known {
+        return None;
     }
+    let kind = if text == PENDING_TASK {
+        Announced::Task
+    } else {
+        Announced::Python
+    };
+    Start::plain(Shape::Announced(kind))
 }
 
 /// `Process SpawnProcess-1:`, as `multiprocessing` says; the name is free.
@@ -92,7 +101,9 @@ pub(super) fn start(text: &[u8], level: Option<line::Level>) -> Option<Start> {
         return Start::plain(Shape::Announced(Announced::Log));
     }
     let name = line::exception_name(text)?;
-    line::is_exception_like(&text[..name]).then_some(Start {
+    // JAX makes this the cause of what it raises; it has no frames, so that its sentence is all of its print.
+    let announces = line::is_exception_like(&text[..name]) || text[..name].ends_with(b".SimplifiedTraceback");
+    announces.then_some(Start {
         shape: Shape::Announced(Announced::Exception),
         head: 0,
         exception: Some((0, name)),
@@ -114,7 +125,7 @@ impl Announced {
     /// The record's state with this line, and what the line is to it.
     pub(super) fn follow(self, view: &View<'_>) -> Option<(Shape, Step)> {
         match self {
-            Announced::Python => after_python(view),
+            Announced::Python | Announced::Task => after_python(self, view),
             Announced::Log => after_log(view),
             Announced::Glog | Announced::GlogPython | Announced::Fatal => after_glog(self, view),
             Announced::Exception => after_exception(view),
@@ -129,16 +140,16 @@ fn traceback(view: &View<'_>) -> Option<(Shape, Step)> {
     python::traceback_head(view.text).map(|start| (start.shape, SURE))
 }
 
-fn after_python(view: &View<'_>) -> Option<(Shape, Step)> {
+fn after_python(kind: Announced, view: &View<'_>) -> Option<(Shape, Step)> {
     let text = view.text;
-    if let Some(found) = traceback(view) {
+    if let Some(found) = traceback(view).filter(|_| kind == Announced::Python || view.burst) {
         return Some(found);
     }
     if is_context(text) {
         let shape = if text.ends_with(b"(most recent call last):") {
             Shape::Python(python::Python::behind_stack_head(true))
         } else {
-            Shape::Announced(Announced::Python)
+            Shape::Announced(kind)
         };
         return Some((shape, SURE));
     }
@@ -170,7 +181,7 @@ fn after_log(view: &View<'_>) -> Option<(Shape, Step)> {
             return Some((Shape::Python(python::Python::behind_stack_head(false)), SURE));
         }
         if is_context(text) {
-            return after_python(view);
+            return after_python(Announced::Python, view);
         }
         if let Some(start) = rich::start(text) {
             return Some((start.shape, SURE));

@@ -11,6 +11,8 @@ use crate::line;
 pub(crate) struct Fault {
     /// A thread was listed.
     threads: bool,
+    /// The last line was blank, as between threads.
+    blank: bool,
 }
 
 /// The first line of a report.
@@ -20,7 +22,10 @@ pub(super) fn start(text: &[u8]) -> Option<Start> {
         || text.starts_with(b"Fatal Python error: ")
         || (text.starts_with(b"Timeout (") && text.ends_with(b")!"));
     if fault {
-        Start::plain(Shape::Fault(Fault { threads }))
+        Start::plain(Shape::Fault(Fault {
+            threads,
+            blank: false,
+        }))
     } else {
         None
     }
@@ -35,7 +40,8 @@ fn is_thread_head(text: &[u8]) -> bool {
 
 /// What stands in the list of a thread.
 fn is_entry(text: &[u8]) -> bool {
-    text.starts_with(b"  File \"")
+    // faulthandler's frames say ` in f`; one that doesn't begins a SyntaxError's report.
+    (text.starts_with(b"  File \"") && !super::python::is_headless_frame(text))
         || text.starts_with(b"  <")
         || text.starts_with(b"<no Python frame>")
         || text.starts_with(b"  Binary file \"")
@@ -50,10 +56,15 @@ impl Fault {
         if text.starts_with(b"Extension modules: ") {
             return Step::Last;
         }
-        if line::is_blank(text) {
+        let blank = std::mem::replace(&mut self.blank, line::is_blank(text));
+        if self.blank {
             return Step::Join { sure: false };
         }
         if is_thread_head(text) {
+            // The first thread of the next report.
+            if self.threads && !blank && !view.burst {
+                return Step::Other;
+            }
             self.threads = true;
             return Step::Join { sure: true };
         }

@@ -50,8 +50,9 @@ impl<'a> View<'a> {
         if line::starts_log_record(self.text) {
             return false;
         }
-        // What only looks like a bar, a counter or a shell's trace is a message's line when it was written with it.
-        if self.write {
+        // What only looks like a bar, a counter or a shell's trace is a message's line when it was written with it. Behind the
+        // excepthook's prefix other ranks' lines may have come between.
+        if self.write || (self.excepthook && self.burst) {
             return true;
         }
         let near = if self.adjacent { self.instant } else { self.burst };
@@ -194,6 +195,7 @@ impl Shape {
                 let step = state.step(view);
                 if step == Step::Other
                     && state.is_terminate()
+                    && (view.burst || view.text == b"Fatal Python error: Aborted")
                     && let Some(start) = fault::start(view.text)
                 {
                     // The abort that `terminate` ends in is reported by the same process: one failure.

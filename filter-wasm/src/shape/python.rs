@@ -89,12 +89,17 @@ pub(super) fn is_stack_head(text: &[u8]) -> bool {
 
 /// `  File "a.py", line 3`, as stands before what can't be compiled. A frame of a traceback goes on with `, in f`; one without
 /// its traceback was torn from it, and is nobody's.
-fn is_headless_frame(text: &[u8]) -> bool {
+pub(super) fn is_headless_frame(text: &[u8]) -> bool {
     line::is_python_frame(text)
         && find::last_text(text, b"\", line ").is_some_and(|at| {
             let number = &text[at + 8..];
             !number.is_empty() && number.iter().all(u8::is_ascii_digit)
         })
+}
+
+/// It looks like a part of a print, and is the first line of the next one when it comes later.
+fn begins_anew(text: &[u8]) -> bool {
+    is_headless_frame(text) || text.starts_with(b"  + Exception Group Traceback ")
 }
 
 /// `multiprocessing.pool.RemoteTraceback: `, `concurrent.futures.process._RemoteTraceback: `
@@ -183,6 +188,10 @@ impl Python {
         if line::is_blank(text) {
             return self.blank(view);
         }
+        let inside = matches!(self.state, State::Frames | State::Chained);
+        if !inside && !view.burst && !view.excepthook && begins_anew(text) {
+            return Step::Other;
+        }
         let step = match self.state {
             State::Frames => self.frames(view),
             State::Headless => self.headless(view),
@@ -196,7 +205,8 @@ impl Python {
         };
         if step != Step::Other {
             self.blanks = 0;
-            self.colon = line::trim_end(text).ends_with(b":");
+            // Source lines end with colons too.
+            self.colon = line::trim_end(text).ends_with(b":") && !text.starts_with(b"    ");
         }
         step
     }
@@ -354,7 +364,10 @@ impl Python {
             return MAYBE;
         }
         self.state = State::Message;
-        if line::exception_name(text).is_some() && !line::starts_own_record(text) {
+        let name = line::exception_name(text).map(|name| &text[..name]);
+        if name.is_some_and(|name| view.burst || line::is_exception_like(name))
+            && !line::starts_own_record(text)
+        {
             return MAYBE;
         }
         self.message(view)

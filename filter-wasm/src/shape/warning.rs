@@ -107,7 +107,8 @@ impl Warning {
         if *self == Warning::Source && !view.burst {
             return Step::Other;
         }
-        if *self == Warning::Message && !view.burst && line::starts_own_record(text) {
+        let next = line::starts_own_record(text) || super::python::is_headless_frame(text);
+        if *self == Warning::Message && !view.burst && next {
             return Step::Other;
         }
         if is_code(text) {
