@@ -60,16 +60,16 @@ need_python() {
     printf '%s\n' "$wanted" > .venv/.requirements
 }
 
-# The Node client is one test; without Node that test says so and is skipped.
+# Three Node clients are tested; without Node those tests say so and are skipped.
 need_node() {
     if ! have npm; then
-        note "npm not found: the pino-loki test will be skipped (apt-get install nodejs npm, Node 20 or newer)"
+        note "npm not found: the tests of Node clients will be skipped (apt-get install nodejs npm, Node 20 or newer)"
         return
     fi
     local folder=tests/clients/node wanted
     wanted=$(cksum "$folder/package-lock.json")
     [ "$(cat "$folder/node_modules/.lockfile" 2>/dev/null)" = "$wanted" ] && return
-    say "installing the Node client that one test uses"
+    say "installing the Node clients that the tests use"
     (cd "$folder" && npm ci --silent --no-audit --no-fund) || die "npm ci failed in $folder; the lines above say why"
     printf '%s\n' "$wanted" > "$folder/node_modules/.lockfile"
 }

@@ -92,7 +92,12 @@ class Server(Process):
         folder.mkdir(parents=True, exist_ok=True)
         command = [BINARY, "serve", "--listen", f"127.0.0.1:{self.port}", "--store", store, *options]
         super().__init__(command, folder / "server.log", env)
-        self.wait_ready()
+        try:
+            self.wait_ready()
+        except BaseException:
+            # Whoever asked for it never gets hold of it to end it.
+            self.kill()
+            raise
 
     def wait_ready(self):
         def ready():

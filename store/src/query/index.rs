@@ -391,7 +391,7 @@ fn buckets(slice: &Slice<'_>, request: &VolumeRequest) -> Vec<(i64, i64, i64)> {
     while start <= last {
         let end = start.saturating_add(step);
         // Loki stamps a bucket just before its end, and the last one at the end of the range.
-        let stamp = if end > request.end {
+        let stamp = if end >= request.end {
             request.end
         } else {
             end - NS_PER_MS

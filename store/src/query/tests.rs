@@ -408,6 +408,20 @@ async fn footers_answer_for_labels_and_series() {
     let volume = engine.volume(&tenants, &request).await.unwrap();
     assert_eq!(volume.len(), 2);
     assert!(volume[0].points[0].1 >= volume[1].points[0].1);
+    // Each step is stamped just before its end, the last one at the end of the range.
+    let step = 1_i64 << 60;
+    let in_steps = VolumeRequest {
+        start: 0,
+        end: 2 * step,
+        step: Some(step),
+        ..request
+    };
+    let volume = engine.volume(&tenants, &in_steps).await.unwrap();
+    let times: HashSet<i64> = volume
+        .iter()
+        .flat_map(|series| series.points.iter().map(|(at, _)| *at))
+        .collect();
+    assert_eq!(times, HashSet::from([2 * step / 1_000_000]));
 }
 
 fn unique(rows: &[Row]) -> usize {
