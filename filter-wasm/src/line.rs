@@ -274,9 +274,29 @@ pub(crate) fn has_time_head(text: &[u8]) -> bool {
 
 /// `12:34:56` somewhere in the first bytes.
 pub(crate) fn has_clock(text: &[u8]) -> bool {
-    text[..text.len().min(40)]
-        .windows(8)
-        .any(|w| w[2] == b':' && w[5] == b':' && [0, 1, 3, 4, 6, 7].iter().all(|&i| w[i].is_ascii_digit()))
+    clock(text).is_some()
+}
+
+/// Where `12:34:56` stands in the first bytes.
+fn clock(text: &[u8]) -> Option<usize> {
+    text[..text.len().min(40)].windows(8).position(|w| {
+        w[2] == b':' && w[5] == b':' && [0, 1, 3, 4, 6, 7].iter().all(|&i| w[i].is_ascii_digit())
+    })
+}
+
+/// Two heads of log lines are the same but for the time of day and its fraction.
+pub(crate) fn differs_in_time(one: &[u8], other: &[u8]) -> bool {
+    let Some(from) = clock(one).filter(|_| one.len() == other.len()) else {
+        return false;
+    };
+    let in_time = |b: &u8| b.is_ascii_digit() || matches!(b, b':' | b'.' | b',');
+    let end = from + one[from..].iter().take_while(|b| in_time(b)).count();
+    let timed = one[from..end].iter().zip(&other[from..end]);
+    one[..from] == other[..from]
+        && one[end..] == other[end..]
+        && timed
+            .into_iter()
+            .all(|(a, b)| a == b || (a.is_ascii_digit() && b.is_ascii_digit()))
 }
 
 /// The line begins a log record, a launcher's line, a progress bar: nothing that stands in the middle of a message.

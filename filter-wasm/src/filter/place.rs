@@ -147,7 +147,8 @@ impl Filter {
     fn try_join(&mut self, index: usize, line: &Line<'_>, foreign: bool) -> Option<bool> {
         let burst_ns = self.config.burst_ms.saturating_mul(1_000_000);
         let held = self.waiting.at(index);
-        let (text, logged, offset) = behind_head(held, line.body);
+        let (text, head, offset) = behind_head(held, line.body);
+        let logged = head != Head::Missing;
         let blank = line::is_blank(text);
         if held.head_repeats && !logged && !blank {
             return None;
@@ -164,7 +165,7 @@ impl Filter {
             configured: held.shape == Shape::Configured
                 && self.rules.as_ref().is_some_and(|rules| rules.continues(text)),
             // A head without a time or a level is but somebody's name: it does not say that this is the same write.
-            logged: logged && line::starts_own_record(&held.head),
+            logged: head == Head::Same && line::starts_own_record(&held.head),
         };
         let mut shape = held.shape;
         let step = shape.step(&view);
@@ -305,10 +306,19 @@ impl Filter {
     }
 }
 
+/// How a line begins, compared with the head of the record's first one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Head {
+    Missing,
+    Same,
+    /// The same but for the time of day: the logger was called for each line.
+    Later,
+}
+
 /// The line's text behind the head that the record's lines repeat: the text, whether the head was there, its length.
-fn behind_head<'a>(held: &Held, body: &'a [u8]) -> (&'a [u8], bool, usize) {
+fn behind_head<'a>(held: &Held, body: &'a [u8]) -> (&'a [u8], Head, usize) {
     if held.head.is_empty() {
-        return (body, false, 0);
+        return (body, Head::Missing, 0);
     }
     if let Shape::Announced(_) = held.shape {
         // The announcing line's own header may stand before the traceback's head.
@@ -317,15 +327,19 @@ fn behind_head<'a>(held: &Held, body: &'a [u8]) -> (&'a [u8], bool, usize) {
             && !line::is_blank(head)
             && held.head.starts_with(head)
         {
-            return (&body[head.len()..], true, head.len());
+            return (&body[head.len()..], Head::Same, head.len());
         }
-        return (body, false, 0);
+        return (body, Head::Missing, 0);
     }
+    let length = held.head.len();
     if body.starts_with(&held.head) {
-        return (&body[held.head.len()..], true, held.head.len());
+        return (&body[length..], Head::Same, length);
     }
     if held.head_repeats && line::trim_end(&held.head) == line::trim_end(body) {
-        return (b"", true, 0);
+        return (b"", Head::Same, 0);
     }
-    (body, false, 0)
+    if body.len() >= length && line::differs_in_time(&held.head, &body[..length]) {
+        return (&body[length..], Head::Later, length);
+    }
+    (body, Head::Missing, 0)
 }

@@ -19,6 +19,10 @@ pub(crate) enum Announced {
     Fatal,
     /// A line of Python that announces a traceback (`Exception in thread …`).
     Python,
+    /// The first line of a record of `java.util.logging`: its level and message are in the next one.
+    Java,
+    /// Behind that second line: a JVM trace.
+    JavaMessage,
     /// asyncio's line about a task, which it describes in the next one.
     Task,
     /// An exception's name and message: a JVM trace or a chain's sentence may follow.
@@ -81,6 +85,25 @@ fn is_process_line(text: &[u8]) -> bool {
         .is_some_and(|name| name.len() < 80 && !name.is_empty() && !name.contains(&b':'))
 }
 
+/// `Nov 24, 2026 4:41:45 PM a.b.C run`, as the default format of `java.util.logging` begins. Since JDK 23 a narrow space of three
+/// bytes stands before `PM`.
+pub(super) fn start_java(text: &[u8]) -> Option<Start> {
+    if text[3] != b' ' || !text[0].is_ascii_uppercase() {
+        return None;
+    }
+    let head = &text[..text.len().min(30)];
+    let known = b"JanFebMarAprMayJunJulAugSepOctNovDec"
+        .chunks(3)
+        .any(|month| head.starts_with(month))
+        && find::text(head, b", 2").is_some_and(|at| at <= 6)
+        && (line::contains(head, b"AM ") || line::contains(head, b"PM "));
+    if known {
+        Start::plain(Shape::Announced(Announced::Java))
+    } else {
+        None
+    }
+}
+
 /// Lines that promise nothing but after which a trace may come.
 pub(super) fn start(text: &[u8], level: Option<line::Level>) -> Option<Start> {
     if let Some(level) = line::glog_level(text) {
@@ -128,6 +151,8 @@ impl Announced {
             Announced::Python | Announced::Task => after_python(self, view),
             Announced::Log => after_log(view),
             Announced::Glog | Announced::GlogPython | Announced::Fatal => after_glog(self, view),
+            Announced::Java => after_java(view),
+            Announced::JavaMessage => java_trace(view),
             Announced::Exception => after_exception(view),
         }
     }
@@ -190,12 +215,26 @@ fn after_log(view: &View<'_>) -> Option<(Shape, Step)> {
     if let Some(found) = native_stack(text) {
         return Some(found);
     }
+    java_trace(view)
+}
+
+fn java_trace(view: &View<'_>) -> Option<(Shape, Step)> {
+    let text = view.text;
     if java::is_frame(text) {
         return Some((Shape::Java(java::Java::Frames), SURE));
     }
     let name = line::exception_name(text)?;
     let qualified = find::byte(b'.', &text[..name]).is_some() && line::is_exception_like(&text[..name]);
     (qualified && view.burst).then_some((Shape::Announced(Announced::Exception), Step::Exception(0, name)))
+}
+
+fn after_java(view: &View<'_>) -> Option<(Shape, Step)> {
+    let colon = find::byte(b':', &view.text[..view.text.len().min(8)])?;
+    let level = matches!(
+        &view.text[..colon],
+        b"SEVERE" | b"WARNING" | b"INFO" | b"CONFIG" | b"FINE" | b"FINER" | b"FINEST"
+    );
+    (level && view.instant).then_some((Shape::Announced(Announced::JavaMessage), SURE))
 }
 
 fn native_stack(text: &[u8]) -> Option<(Shape, Step)> {
@@ -222,6 +261,10 @@ fn after_exception(view: &View<'_>) -> Option<(Shape, Step)> {
     let text = view.text;
     if java::is_frame(text) {
         return Some((Shape::Java(java::Java::Frames), SURE));
+    }
+    // Ray tells a task's frames in the message of the error it raises in the caller.
+    if line::is_python_frame(text) && view.write {
+        return Some((Shape::Python(python::Python::in_message()), SURE));
     }
     if line::is_blank(text) {
         return view

@@ -11,6 +11,8 @@ pub(crate) enum Java {
     Message,
     /// Inside the frames.
     Frames,
+    /// Inside what Node prints of the error's members, `{` … `}` behind the frames.
+    Members,
     /// After a blank line: only `Driver stacktrace:` and its like go on.
     Blank,
 }
@@ -54,13 +56,23 @@ impl Java {
             *self = Java::Frames;
             return SURE;
         }
+        if *self == Java::Members && (text.starts_with(b"  ") || text == b"}") {
+            return MAYBE;
+        }
+        if *self == Java::Blank && text.starts_with(b"Node.js v") && view.burst {
+            return Step::Last;
+        }
         if *self == Java::Blank {
             return Step::Other;
         }
         let bare = line::trim_start(text);
         let indented = bare.len() < text.len();
         if is_frame(text) || (indented && bare.starts_with(b"... ")) {
-            *self = Java::Frames;
+            *self = if text.ends_with(b" {") {
+                Java::Members
+            } else {
+                Java::Frames
+            };
             return SURE;
         }
         if bare.starts_with(b"Caused by: ") || (indented && bare.starts_with(b"Suppressed: ")) {

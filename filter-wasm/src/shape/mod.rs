@@ -10,6 +10,7 @@ mod crash;
 mod fault;
 mod go;
 mod java;
+mod node;
 mod python;
 mod rich;
 mod rust;
@@ -98,6 +99,8 @@ pub(crate) enum Shape {
     Crash(crash::Crash),
     /// The JVM's traces.
     Java(java::Java),
+    /// What Node prints before a stack.
+    Node(node::Node),
     /// Go's panics.
     Go(go::Go),
     /// Rust's panics.
@@ -149,12 +152,15 @@ impl Shape {
             b't' => cpp::start(text).or_else(|| rust::start(text)),
             b'l' => cpp::start(text),
             b'-' | b'e' | b's' => announce::start_python(text),
-            b'f' | b'p' | b'r' => go::start(text),
+            b'f' => go::start(text).or_else(|| node::start(text)),
+            b'p' | b'r' => go::start(text),
+            b'/' | b'n' => node::start(text),
             b'*' => crash::start(text),
             b'+' | 0xe2 => rich::start(text),
             _ => None,
         };
         known
+            .or_else(|| announce::start_java(text))
             .or_else(|| warning::start(text))
             .or_else(|| announce::start(text, level))
     }
@@ -167,9 +173,11 @@ impl Shape {
                 | Announced::Glog
                 | Announced::GlogPython
                 | Announced::Fatal
+                | Announced::Java
+                | Announced::JavaMessage
                 | Announced::Exception,
             ) => None,
-            Shape::Configured => None,
+            Shape::Configured | Shape::Node(_) => None,
             Shape::Announced(Announced::Python) if lines == 1 => None,
             Shape::Python(state) if state.is_stack() => None,
             Shape::Warning(_) => Some(line::Level::Warn),
@@ -207,6 +215,11 @@ impl Shape {
             Shape::Fault(state) => state.step(view),
             Shape::Crash(state) => state.step(view),
             Shape::Java(state) => state.step(view),
+            Shape::Node(state) => {
+                let (next, step) = state.follow(view);
+                *self = next;
+                step
+            }
             Shape::Go(state) => state.step(view),
             Shape::Rust(state) => state.step(view),
             Shape::Rich(state) => state.step(view),

@@ -168,6 +168,11 @@ impl Python {
         Self::in_state(State::Message)
     }
 
+    /// In the frames that an exception's message tells.
+    pub(super) fn in_message() -> Self {
+        Self::in_state(State::InnerFrames)
+    }
+
     /// Behind a chain's sentence.
     pub(super) fn behind_sentence() -> Self {
         Self::in_state(State::Chained)

@@ -26,7 +26,8 @@ pub(super) fn start(text: &[u8]) -> Option<Start> {
 }
 
 fn is_box_top(text: &[u8]) -> bool {
-    const TITLE: &[u8] = b" Traceback (most recent call last) ";
+    // A narrow terminal cuts the title short: ` Traceback (most recent ca… `.
+    const TITLE: &[u8] = b" Traceback (m";
     let spaces = line::indent(text);
     let drawn = text[spaces..].starts_with("╭─".as_bytes()) || text[spaces..].starts_with("┌─".as_bytes());
     let plain = text[spaces..].starts_with(b"+--");
