@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(not BINARY, reason="logcli is neither on PATH no
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    server = Server("memory://", tmp_path_factory.mktemp("logcli"))
+    server = Server("memory://", tmp_path_factory.mktemp("logcli"), ("--tenants-required", "true"))
     try:
         Peer(server.url).push(logcli.TENANT, [Stream(labels, entries) for labels, entries in logcli.streams()])
         yield server
