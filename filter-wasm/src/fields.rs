@@ -1,8 +1,20 @@
 //! The fields that a record gets: collected over its lines, written once.
 
 use crate::find;
-use crate::json::{self, OWN_FIELDS};
+use crate::json::{self, OWN_FIELDS, Span};
 use crate::line::Level;
+
+// Places in `OWN_FIELDS`.
+pub(crate) const RANK: usize = 0;
+const LOCAL_RANK: usize = 1;
+const NODE_RANK: usize = 2;
+const WORLD_SIZE: usize = 3;
+const JOB: usize = 4;
+const ATTEMPT: usize = 5;
+const ROLE: usize = 6;
+const LEVEL: usize = 7;
+const EXCEPTION: usize = 8;
+pub(crate) const STEP: usize = 9;
 
 /// What is known about one record.
 #[derive(Debug, Clone, Default)]
@@ -21,7 +33,7 @@ pub(crate) struct Fields {
     pub role: Vec<u8>,
 }
 
-/// What is known about everything of one pod or tag: already written as `,"name":"value"` members, one for each field.
+/// What is known about everything of one pod or tag: values as they are written in JSON, empty where nothing is known.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Common {
     pub node_rank: Vec<u8>,
@@ -44,28 +56,40 @@ impl Fields {
 
     /// Appends the members that the record doesn't have (`present`: bits of `OWN_FIELDS`).
     pub(crate) fn write(&self, common: &Common, present: u16, out: &mut Vec<u8>) {
-        let mut number = [0u8; 20];
-        for (i, name) in OWN_FIELDS.iter().enumerate() {
-            if present & (1 << i) != 0 {
-                continue;
+        let absent = |field: usize| present & (1 << field) == 0;
+        for (field, said, known) in [
+            (RANK, self.rank, &[][..]),
+            (LOCAL_RANK, self.local_rank, &[]),
+            (NODE_RANK, self.node_rank, &common.node_rank),
+            (WORLD_SIZE, self.world_size, &common.world_size),
+        ] {
+            if absent(field) {
+                push(out, field, said.map(u64::from), known);
             }
-            let value: &[u8] = match *name {
-                "rank" => decimal(self.rank.map(u64::from), &mut number),
-                "local_rank" => decimal(self.local_rank.map(u64::from), &mut number),
-                "step" => decimal(self.step, &mut number),
-                "node_rank" => or(self.node_rank, &common.node_rank, &mut number),
-                "world_size" => or(self.world_size, &common.world_size, &mut number),
-                "job" => &common.job,
-                "attempt" => or(self.attempt, &common.attempt, &mut number),
-                "role" if self.role.is_empty() => &common.role,
-                "role" => &self.role,
-                "level" => self.level.map_or("", Level::name).as_bytes(),
-                "exception" => &self.exception,
-                _ => b"",
-            };
-            if !value.is_empty() {
-                json::push_field(out, name, value);
+        }
+        if absent(JOB) {
+            push(out, JOB, None, &common.job);
+        }
+        if absent(ATTEMPT) {
+            push(out, ATTEMPT, self.attempt.map(u64::from), &common.attempt);
+        }
+        if absent(ROLE) {
+            if self.role.is_empty() {
+                push(out, ROLE, None, &common.role);
+            } else {
+                json::push_field(out, OWN_FIELDS[ROLE], &self.role);
             }
+        }
+        if let Some(level) = self.level
+            && absent(LEVEL)
+        {
+            push(out, LEVEL, None, level.name().as_bytes());
+        }
+        if !self.exception.is_empty() && absent(EXCEPTION) {
+            json::push_field(out, OWN_FIELDS[EXCEPTION], &self.exception);
+        }
+        if absent(STEP) {
+            push(out, STEP, self.step, &[]);
         }
     }
 
@@ -97,22 +121,36 @@ impl Common {
     }
 }
 
-/// What the lines say, or else what is known of the pod.
-fn or<'a>(said: Option<u32>, common: &'a [u8], buffer: &'a mut [u8; 20]) -> &'a [u8] {
-    match said {
-        Some(said) => decimal(Some(said.into()), buffer),
-        None => common,
-    }
+/// Appends a member with what the lines say, or else with what is known of the pod; none when neither is.
+fn push(out: &mut Vec<u8>, field: usize, said: Option<u64>, known: &[u8]) {
+    let mut number = [0u8; 20];
+    let value = match said {
+        Some(said) => json::decimal(said, &mut number),
+        None if known.is_empty() => return,
+        None => known,
+    };
+    json::push_escaped(out, OWN_FIELDS[field], value);
 }
 
-fn decimal(value: Option<u64>, buffer: &mut [u8; 20]) -> &[u8] {
-    value.map_or(&[], |value| json::decimal(value, buffer))
+/// Appends a member with a number that stands in a line.
+pub(crate) fn push_number(out: &mut Vec<u8>, field: usize, digits: &[u8]) {
+    let zeros = digits
+        .iter()
+        .take(digits.len().saturating_sub(1))
+        .take_while(|&&b| b == b'0')
+        .count();
+    json::push_escaped(out, OWN_FIELDS[field], &digits[zeros..]);
 }
 
 /// The step that a training loop prints: `step 19/40`, `step: 10`, `step=3`, `iteration        7/  500000`.
 pub(crate) fn step(text: &[u8]) -> Option<u64> {
+    step_at(text).map(|(step, _)| step)
+}
+
+/// The same, with the span of its digits.
+pub(crate) fn step_at(text: &[u8]) -> Option<(u64, Span)> {
     let mut from = 0;
-    while let Some(t) = find::byte(b't', &text[from..]).map(|n| n + from) {
+    while let Some(t) = find::text(&text[from..], b"te").map(|n| n + from) {
         from = t + 1;
         let end = if text[t..].starts_with(b"tep") && t > 0 && text[t - 1].eq_ignore_ascii_case(&b's') {
             t + 3
@@ -142,8 +180,9 @@ pub(crate) fn step(text: &[u8]) -> Option<u64> {
         {
             continue;
         }
-        let written = std::str::from_utf8(&text[end + gap..end + gap + digits]).ok()?;
-        return written.parse().ok();
+        let span = end + gap..end + gap + digits;
+        let written = std::str::from_utf8(&text[span.clone()]).ok()?;
+        return Some((written.parse().ok()?, span));
     }
     None
 }

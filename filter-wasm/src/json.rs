@@ -25,6 +25,18 @@ pub(crate) const OWN_FIELDS: [&str; 11] = [
     "rankline_ts",
 ];
 
+/// Which escapes a string has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Escapes {
+    /// None: the string is what it means.
+    None,
+    /// Nothing but `\"`: no newline, no colour, no redrawn bar.
+    Quotes,
+    /// Any.
+    #[default]
+    Any,
+}
+
 /// Where the members lie that the filter reads.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Scan {
@@ -44,6 +56,43 @@ pub(crate) struct Scan {
     pub present: u16,
     /// Position of the closing brace.
     pub end: usize,
+    /// What the line may have.
+    pub escapes: Escapes,
+}
+
+/// The escapes of a string's inside; nothing when it has a bare quote, or ends within an escape.
+pub(crate) fn escapes(inside: &[u8]) -> Option<Escapes> {
+    const QUOTES: u64 = find::lanes(b'"');
+    const SLASHES: u64 = find::lanes(b'\\');
+    let (chunks, rest) = inside.as_chunks::<8>();
+    let mut last = [0u8; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    let mut any = 0;
+    // The lowest lane's top bit, when the word before ended with a backslash.
+    let mut escaped = 0;
+    for chunk in chunks.iter().chain([&last]) {
+        let word = u64::from_le_bytes(*chunk);
+        let slashes = find::zeros(word ^ SLASHES);
+        // Every quote stands behind a backslash, and every backslash before a quote.
+        if find::zeros(word ^ QUOTES) != (slashes << 8 | escaped) {
+            return any_escapes(inside);
+        }
+        escaped = slashes >> 56;
+        any |= slashes;
+    }
+    Some(if any == 0 { Escapes::None } else { Escapes::Quotes })
+}
+
+#[cold]
+fn any_escapes(inside: &[u8]) -> Option<Escapes> {
+    let mut at = 0;
+    while let Some(found) = find::either(b'"', b'\\', inside.get(at..)?) {
+        if inside[at + found] == b'"' {
+            return None;
+        }
+        at += found + 2;
+    }
+    Some(Escapes::Any)
 }
 
 /// Walks over the members of the record's top object.
@@ -248,6 +297,33 @@ pub(crate) fn unescape(escaped: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(rest);
 }
 
+/// [`unescape`] for text with no escapes but [`Escapes::Quotes`]; `out` is overwritten.
+pub(crate) fn unescape_quotes(escaped: &[u8], out: &mut Vec<u8>) {
+    out.clear();
+    out.resize(escaped.len() + 8, 0);
+    let (chunks, rest) = escaped.as_chunks::<8>();
+    let mut end = 0;
+    for chunk in chunks {
+        let mut word = u64::from_le_bytes(*chunk);
+        // Exact: what stands behind a backslash is a quote.
+        let mut slashes = find::zeros(word ^ find::lanes(b'\\'));
+        let mut width = 8;
+        while slashes != 0 {
+            let below = (1u64 << (8 * find::lowest(slashes))) - 1;
+            word = word & below | word >> 8 & !below;
+            width -= 1;
+            slashes = (slashes & (slashes - 1)) >> 8;
+        }
+        out[end..end + 8].copy_from_slice(&word.to_le_bytes());
+        end += width;
+    }
+    for &byte in rest {
+        out[end] = byte;
+        end += usize::from(byte != b'\\');
+    }
+    out.truncate(end);
+}
+
 /// One `\uXXXX`, or two of them that are a surrogate pair: the character and how many bytes it took.
 fn unescape_unicode(text: &[u8]) -> (char, usize) {
     let unit = |at: usize| -> Option<u32> {
@@ -292,10 +368,19 @@ pub(crate) fn escape(text: &[u8], out: &mut Vec<u8>) {
 
 /// Appends `,"name":"value"`.
 pub(crate) fn push_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    push_escaped(out, name, b"");
+    out.pop();
+    escape(value, out);
+    out.push(b'"');
+}
+
+/// The same with a value that needs no escapes, or has them.
+pub(crate) fn push_escaped(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    out.reserve(name.len() + value.len() + 8);
     out.extend_from_slice(b",\"");
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b"\":\"");
-    escape(value, out);
+    out.extend_from_slice(value);
     out.push(b'"');
 }
 

@@ -50,6 +50,11 @@ pub(crate) struct Group {
 }
 
 impl Group {
+    /// Lines of a block may still come.
+    pub(crate) fn is_open(&self) -> bool {
+        self.expected > 0
+    }
+
     /// The global rank of a local one, when both lists were printed.
     pub(crate) fn rank_of(&self, local: u32) -> Option<u32> {
         if self.local_ranks.len() != self.global_ranks.len() {

@@ -2,6 +2,8 @@
 //!
 //! Small questions about one line's text, used by the shapes and the fields. No state, no JSON.
 
+use std::ops::Range;
+
 use crate::find;
 
 /// Python's first line of a traceback.
@@ -179,14 +181,14 @@ pub(crate) fn is_torchrun(text: &[u8]) -> bool {
         [b'I' | b'W' | b'E', b'0'..=b'9', ..] => {
             contains(head, b"torch/distributed/elastic/") || contains(head, b"torch/distributed/run.py:")
         }
-        [b'[', b'2', b'0', ..] => {
-            contains(head, b"] torch.distributed.elastic.") || contains(head, b"] torch.distributed.run:")
-        }
-        [b'I' | b'W' | b'E', b'N' | b'A' | b'R', ..] => {
-            contains(head, b"O:torch.distributed.")
-                || contains(head, b"G:torch.distributed.")
-                || contains(head, b"R:torch.distributed.")
-        }
+        [b'[', b'2', b'0', ..] => find::byte(b']', head).is_some_and(|close| {
+            let name = &head[close..];
+            name.starts_with(b"] torch.distributed.elastic.") || name.starts_with(b"] torch.distributed.run:")
+        }),
+        [b'I' | b'W' | b'E', b'N' | b'A' | b'R', ..] => find::byte(b':', head).is_some_and(|colon| {
+            head[colon..].starts_with(b":torch.distributed.")
+                && matches!(&head[..colon], b"INFO" | b"WARNING" | b"ERROR")
+        }),
         _ => false,
     }
 }
@@ -220,11 +222,8 @@ pub(crate) fn level(text: &[u8]) -> Option<Level> {
     }
     let head = &text[..text.len().min(HEAD)];
     let mut at = 0;
-    while at < head.len() {
-        if !head[at].is_ascii_uppercase() {
-            at += 1;
-            continue;
-        }
+    while let Some(capitals) = four_capitals(head, at) {
+        at = capitals;
         let end = at + head[at..].iter().take_while(|b| b.is_ascii_uppercase()).count();
         let alone = (at == 0 || !is_word(head[at - 1])) && !head.get(end).is_some_and(|&b| is_word(b));
         if alone
@@ -236,6 +235,39 @@ pub(crate) fn level(text: &[u8]) -> Option<Level> {
         at = end;
     }
     None
+}
+
+/// Where the next four capitals in a row begin, from `from` on: the shortest level word has as many.
+fn four_capitals(text: &[u8], from: usize) -> Option<usize> {
+    const TOPS: u64 = find::lanes(0x80);
+    let mut at = from;
+    while let Some(chunk) = text.get(at..at + 8) {
+        let word = u64::from_le_bytes(chunk.try_into().unwrap_or_default());
+        // The top bit of a lane of ASCII: from 'A' on, and not beyond 'Z'.
+        let low = word & !TOPS;
+        let capitals = (low + find::lanes(0x80 - b'A')) & !(low + find::lanes(0x7f - b'Z')) & !word & TOPS;
+        // Of four in a row, two stand side by side in one of two words.
+        let pairs = capitals & capitals >> 8;
+        if pairs != 0 {
+            let pair = at + find::lowest(pairs);
+            let start = pair
+                - text[from..pair]
+                    .iter()
+                    .rev()
+                    .take_while(|b| b.is_ascii_uppercase())
+                    .count();
+            let end = pair + text[pair..].iter().take_while(|b| b.is_ascii_uppercase()).count();
+            if end - start >= 4 {
+                return Some(start);
+            }
+            at = end;
+        } else {
+            at += 8;
+        }
+    }
+    // The last word may be the second one.
+    let at = at.saturating_sub(2).max(from);
+    (at..text.len().saturating_sub(3)).find(|&at| text[at..at + 4].iter().all(u8::is_ascii_uppercase))
 }
 
 fn is_word(byte: u8) -> bool {
@@ -346,6 +378,11 @@ fn is_counter(text: &[u8]) -> bool {
 
 /// `[rank1]` in a log line's header (`2026-11-23 18:55:54,865 [rank0] INFO …`).
 pub(crate) fn inline_rank(text: &[u8]) -> Option<u32> {
+    inline_rank_at(text).map(|(rank, _)| rank)
+}
+
+/// The same, with the span of its digits.
+pub(crate) fn inline_rank_at(text: &[u8]) -> Option<(u32, Range<usize>)> {
     let head = &text[..text.len().min(HEAD)];
     let mut from = 0;
     while let Some(open) = find::byte(b'[', &head[from..]).map(|n| n + from) {
@@ -353,7 +390,12 @@ pub(crate) fn inline_rank(text: &[u8]) -> Option<u32> {
         if let Some(rank) = crate::prefix::spelled_rank(&head[open + 1..close]) {
             let before = trim_end(&head[..open]);
             let header = has_time_head(before) || level(before).is_some() || glog_level(before).is_some();
-            return header.then_some(rank);
+            let digits = head[..close]
+                .iter()
+                .rev()
+                .take_while(|b| b.is_ascii_digit())
+                .count();
+            return header.then_some((rank, close - digits..close));
         }
         from = open + 1;
     }

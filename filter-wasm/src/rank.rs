@@ -14,7 +14,7 @@ use crate::launch::{Group, WorkerRank};
 use crate::line;
 use crate::prefix::{self, Prefix};
 use crate::tags;
-use crate::task_label::TaskLabels;
+use crate::task_label::{Label, TaskLabels};
 
 /// The numbers of one line.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -43,13 +43,34 @@ pub(crate) struct RankMemory {
     pub pod_rank: Option<u32>,
     /// Rank of the node, as labels or the configuration say.
     pub node_rank: Option<u32>,
+    /// How often any of this has changed.
+    changes: u32,
 }
 
 impl RankMemory {
+    /// How often anything has changed that the rank of a line may depend on.
+    pub(crate) fn changes(&self) -> u32 {
+        self.changes.wrapping_add(self.labels.changes())
+    }
+
+    /// Lines are not all alike now: the next ones belong to a launcher's block.
+    pub(crate) fn is_reading_block(&self) -> bool {
+        self.group.is_open()
+    }
+
+    /// A line like one that was judged before: its label, or that it has none.
+    pub(crate) fn see_again(&mut self, label: Option<Label>, unlabelled: bool, stderr: usize) {
+        match label {
+            Some(label) => self.labels.see_believed(label, stderr),
+            None if unlabelled => self.labels.see_unlabelled(stderr),
+            None => {}
+        }
+    }
+
     /// Decides whether the number before the line is a launcher's label. One that isn't stays a part of the line's key only.
     pub(crate) fn judge_label(&mut self, line: &[u8], prefix: &mut Prefix, stderr: usize, config: &Config) {
         let Some(label) = prefix.label else {
-            if !line::is_blank(line) && !line::is_launchers(line) {
+            if may_have_label(line) {
                 self.labels.see_unlabelled(stderr);
             }
             return;
@@ -102,7 +123,9 @@ impl RankMemory {
             .or_else(|| self.workers.rank(line, prefix))
             .or_else(|| self.group.rank_of(local?))
             .or_else(|| global(local?, node?, config.procs_per_node));
-        self.numbered |= ranks.rank.is_some() || local.is_some() || prefix.task.is_some() || prefix.worker;
+        if ranks.rank.is_some() || local.is_some() || prefix.task.is_some() || prefix.worker {
+            self.change(|memory| &mut memory.numbered, true);
+        }
         if !self.numbered {
             ranks.rank = self.pod_rank;
         }
@@ -122,12 +145,14 @@ impl RankMemory {
         let known = self.roles.contains(&role);
         if !known && prefix.role_direct && self.roles.len() < MOST {
             self.roles.push(role);
+            self.changes = self.changes.wrapping_add(1);
         }
         known || prefix.role_direct
     }
 
     /// A launcher's line says which rank a worker has.
     pub(crate) fn learn_worker(&mut self, worker: WorkerRank) {
+        self.changes = self.changes.wrapping_add(1);
         self.workers.learn(worker);
     }
 
@@ -137,22 +162,37 @@ impl RankMemory {
         if let (Some(rank), Some(task)) = (rank, task)
             && rank != task
         {
-            self.task_is_no_rank = true;
+            self.change(|memory| &mut memory.task_is_no_rank, true);
         }
         if task.is_some() && (prefix.local_rank.is_some() || line::is_torchrun(body)) {
-            self.task_is_no_rank = true;
+            self.change(|memory| &mut memory.task_is_no_rank, true);
         }
         if prefix.teed.is_some() && prefix.teed != rank {
-            self.tee_says_local = true;
+            self.change(|memory| &mut memory.tee_says_local, true);
         }
         if let (Some(pod), Some(rank)) = (self.pod_rank, rank)
             && pod != rank
         {
-            self.pod_rank = None;
+            self.change(|memory| &mut memory.pod_rank, None);
         }
         // A launcher shares the pod with the processes it starts.
-        self.numbered |= self.pod_rank.is_some() && line::is_torchrun(body);
+        if self.pod_rank.is_some() && line::is_torchrun(body) {
+            self.change(|memory| &mut memory.numbered, true);
+        }
     }
+
+    /// Sets what a line taught, and counts it when it is new.
+    fn change<T: PartialEq>(&mut self, of: impl Fn(&mut Self) -> &mut T, value: T) {
+        if *of(self) != value {
+            *of(self) = value;
+            self.changes = self.changes.wrapping_add(1);
+        }
+    }
+}
+
+/// A launcher that labels lines would have put its label before this one too.
+pub(crate) fn may_have_label(line: &[u8]) -> bool {
+    !line::is_blank(line) && !line::is_launchers(line)
 }
 
 /// The global rank of local rank `local` on node `node` where each node has `each` processes (0: unknown).

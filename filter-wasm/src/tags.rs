@@ -6,9 +6,10 @@ use std::hash::{BuildHasherDefault, Hasher};
 use crate::config::Config;
 use crate::fields::Common;
 use crate::hold::Key;
-use crate::json::Span;
+use crate::json::{self, Span};
 use crate::kubernetes;
 use crate::launch::{self, Said};
+use crate::layout::{Layout, Layouts};
 use crate::prefix::{self, Prefix};
 use crate::rank::RankMemory;
 
@@ -60,34 +61,65 @@ pub(crate) struct Tag {
     pub world_size: Option<u32>,
     /// The key that the last line of stdout and of stderr belonged to.
     pub last_key: [Key; 2],
+    /// What stands around the lines in the tag's records.
+    pub layouts: Layouts,
+    /// How often the pod's description or what launchers' lines said has changed.
+    changes: u32,
+    hash: u64,
     used: u64,
 }
 
 /// All tags.
 #[derive(Debug, Default)]
 pub(crate) struct Tags {
-    tags: HashMap<u64, Tag, BuildHasherDefault<Identity>>,
+    places: HashMap<u64, usize, BuildHasherDefault<Identity>>,
+    tags: Vec<Tag>,
+    /// The tag asked for last, and its place: a line asks several times, and the next line mostly has the same tag.
+    last: Option<(u64, usize)>,
     clock: u64,
 }
 
 impl Tags {
     /// The tag's memory; a new one when it wasn't seen before. Forgets the one not used for longest at the limit.
     pub(crate) fn get(&mut self, tag: u64, config: &Config) -> &mut Tag {
+        let place = match self.last {
+            Some((last, place)) if last == tag => place,
+            _ => self.find(tag, config),
+        };
+        &mut self.tags[place]
+    }
+
+    fn find(&mut self, tag: u64, config: &Config) -> usize {
         self.clock += 1;
-        if self.tags.len() >= config.max_tags.max(1)
-            && !self.tags.contains_key(&tag)
-            && let Some(oldest) = self
-                .tags
-                .iter()
-                .min_by_key(|(_, tag)| tag.used)
-                .map(|(&key, _)| key)
-        {
-            self.tags.remove(&oldest);
-        }
-        let clock = self.clock;
-        let tag = self.tags.entry(tag).or_insert_with(|| Tag::new(config));
-        tag.used = clock;
-        tag
+        let place = match self.places.get(&tag) {
+            Some(&place) => place,
+            None => self.make(tag, config),
+        };
+        self.tags[place].used = self.clock;
+        self.last = Some((tag, place));
+        place
+    }
+
+    #[cold]
+    fn make(&mut self, tag: u64, config: &Config) -> usize {
+        let fresh = Tag {
+            hash: tag,
+            ..Tag::new(config)
+        };
+        let oldest = (0..self.tags.len()).min_by_key(|&place| self.tags[place].used);
+        let place = match oldest {
+            Some(oldest) if self.tags.len() >= config.max_tags.max(1) => {
+                self.places.remove(&self.tags[oldest].hash);
+                self.tags[oldest] = fresh;
+                oldest
+            }
+            _ => {
+                self.tags.push(fresh);
+                self.tags.len() - 1
+            }
+        };
+        self.places.insert(tag, place);
+        place
     }
 }
 
@@ -98,6 +130,13 @@ impl Tag {
         tag
     }
 
+    /// A number that changes with everything that is known of the tag and that a line's fields depend on, for records of one
+    /// layout.
+    pub(crate) fn state(&self, layout: &Layout) -> u64 {
+        let changes = u64::from(self.changes) << 32 | u64::from(self.ranks.changes());
+        hash(self.hash ^ u64::from(layout.id), &changes.to_le_bytes())
+    }
+
     /// Reads a line that a launcher may have printed about its processes.
     pub(crate) fn read_launcher(&mut self, line: &[u8], prefix: &Prefix, body: &[u8]) {
         let said = self
@@ -106,6 +145,7 @@ impl Tag {
             .read(body)
             .or_else(|| launch::read(line, prefix, body));
         if let Some(said) = said {
+            self.changes = self.changes.wrapping_add(1);
             self.learn(said);
         }
     }
@@ -138,12 +178,17 @@ impl Tag {
     }
 
     fn describe(&mut self, pod: &kubernetes::Pod, config: &Config) {
+        self.changes = self.changes.wrapping_add(1);
+        self.layouts.forget();
         let or = |found: &[u8], configured: &str| {
-            if found.is_empty() {
-                configured.as_bytes().to_vec()
+            let value = if found.is_empty() {
+                configured.as_bytes()
             } else {
-                found.to_vec()
-            }
+                found
+            };
+            let mut escaped = Vec::new();
+            json::escape(value, &mut escaped);
+            escaped
         };
         self.common = Common {
             node_rank: or(&pod.node_rank, &config.node_rank),

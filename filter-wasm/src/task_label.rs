@@ -60,9 +60,21 @@ pub(crate) struct TaskLabels {
     forms: [Form; Label::FORMS],
     /// The label of the last line of stdout and of stderr, if it had one.
     last: [Option<Label>; 2],
+    /// How often what is believed of a form may have changed.
+    changes: u32,
 }
 
 impl TaskLabels {
+    /// How often what is believed may have changed.
+    pub(crate) fn changes(&self) -> u32 {
+        self.changes
+    }
+
+    /// Takes a label of a form that is believed.
+    pub(crate) fn see_believed(&mut self, label: Label, stderr: usize) {
+        self.last[stderr] = Some(label);
+    }
+
     /// Takes a line's label and says whether it is believed. `body` stands behind the label; `stderr` is 1 for stderr.
     pub(crate) fn see(&mut self, label: Label, body: &[u8], stderr: usize) -> bool {
         let last = self.last[stderr].replace(label);
@@ -70,6 +82,7 @@ impl TaskLabels {
             return false;
         };
         if form.points < BELIEVED {
+            self.changes = self.changes.wrapping_add(1);
             form.points += points_of_body(body, label.number);
             if let Some(last) = last.filter(|last| last.form == label.form) {
                 form.points += form.points_of_order(last.number, label.number, body.starts_with(b" "));
@@ -81,8 +94,11 @@ impl TaskLabels {
 
     /// A process behind the label said the same number of itself.
     pub(crate) fn confirm(&mut self, label: Label) {
-        if let Some(form) = self.forms.get_mut(label.form) {
+        if let Some(form) = self.forms.get_mut(label.form)
+            && form.points < BELIEVED
+        {
             form.points = BELIEVED;
+            self.changes = self.changes.wrapping_add(1);
         }
     }
 
@@ -92,7 +108,8 @@ impl TaskLabels {
             return;
         }
         for form in &mut self.forms {
-            if form.points < BELIEVED {
+            if (1..BELIEVED).contains(&form.points) {
+                self.changes = self.changes.wrapping_add(1);
                 form.points = form.points.saturating_sub(1);
             }
         }

@@ -4,7 +4,8 @@
 //! readable copy that the rules look at.
 
 use crate::find;
-use crate::{json, line};
+use crate::json::{self, Escapes};
+use crate::line;
 
 /// The escaped text without one newline at its end, and whether there was one.
 pub(crate) fn without_newline(escaped: &[u8]) -> (&[u8], bool) {
@@ -20,9 +21,18 @@ pub(crate) fn without_newline(escaped: &[u8]) -> (&[u8], bool) {
 }
 
 /// The line without escapes and colours, in whichever buffer it needed.
-pub(crate) fn readable<'a>(escaped: &'a [u8], plain: &'a mut Vec<u8>, clean: &'a mut Vec<u8>) -> &'a [u8] {
-    if find::byte(b'\\', escaped).is_none() {
+pub(crate) fn readable<'a>(
+    escaped: &'a [u8],
+    escapes: Escapes,
+    plain: &'a mut Vec<u8>,
+    clean: &'a mut Vec<u8>,
+) -> &'a [u8] {
+    if escapes == Escapes::None || find::byte(b'\\', escaped).is_none() {
         return escaped;
+    }
+    if escapes == Escapes::Quotes {
+        json::unescape_quotes(escaped, plain);
+        return plain;
     }
     plain.clear();
     json::unescape(escaped, plain);

@@ -4,7 +4,7 @@ use crate::find;
 use std::borrow::Cow;
 
 use crate::hold::{Blank, Ready};
-use crate::json;
+use crate::json::{self, Escapes};
 use crate::text;
 
 use super::examine::{Line, Source};
@@ -56,6 +56,9 @@ impl Filter {
         } = line.source;
         let text = self.shown(line);
         let behind = self.recovering || self.waiting.has_ready(tag);
+        if text.is_none() && !behind && !late {
+            self.remember(line);
+        }
         let common = &self.tags.get(tag, &self.config).common;
         if !behind && !late && text.is_none() && line.fields.is_empty() && common.is_empty() {
             return Decision::Unchanged;
@@ -140,6 +143,7 @@ impl Filter {
     pub(super) fn shown<'a>(&self, line: &Line<'a>) -> Option<Cow<'a, [u8]>> {
         let strip = self.config.strip_prefix && line.prefix.len > 0 && !line.prefix.is_doubtful();
         if self.config.collapse_bars
+            && line.source.scan.escapes == Escapes::Any
             && find::byte(b'\r', line.text).is_some()
             && let Some(kept) = text::collapse(line.escaped)
         {

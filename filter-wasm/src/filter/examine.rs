@@ -3,7 +3,7 @@
 use crate::fields::{self, Fields};
 use crate::find;
 use crate::hold::Key;
-use crate::json::Scan;
+use crate::json::{Escapes, Scan};
 use crate::line;
 use crate::prefix::{self, Prefix};
 use crate::tags;
@@ -72,7 +72,11 @@ impl Filter {
             rules.read_prefix(text, &mut prefix);
         }
         memory.ranks.judge_label(text, &mut prefix, stderr, &self.config);
-        let body = text::without_repeats(text::last_state(&text[prefix.len..]));
+        let behind = &text[prefix.len..];
+        let body = text::without_repeats(match source.scan.escapes {
+            Escapes::Any => text::last_state(behind),
+            Escapes::None | Escapes::Quotes => behind,
+        });
         let stream = stream_key(source.tag ^ memory.pod, source.record, source.scan);
         let key = key_of(stream, &text[..prefix.len]);
         memory.read_launcher(text, &prefix, body);

@@ -6,6 +6,7 @@
 mod emit;
 mod examine;
 mod place;
+mod recall;
 mod recover;
 
 use std::collections::HashMap;
@@ -15,14 +16,16 @@ use crate::config::{Config, ConfigProblem};
 use crate::fields::Fields;
 use crate::find;
 use crate::hold::{Ready, Waiting};
-use crate::json::{self, Scan};
+use crate::json::{self, Escapes, Scan};
 use crate::partial::{Limits, Part, Partial, Partials};
 use crate::rules::Rules;
+use crate::seen::SeenLines;
 use crate::spool::{Batch, Call, Spool};
 use crate::tags::{self, Identity, Tags};
 use crate::text;
 
 use examine::Source;
+use recall::Asked;
 
 /// What a call gives back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +67,10 @@ pub struct Filter {
     /// The calls made again whose time tells them from all others: a hash of their record by their time. An agent that died
     /// before it noted how far it had read brings them once more.
     recovered: HashMap<u64, u64, BuildHasherDefault<Identity>>,
+    /// What became of lines like those that may come.
+    seen: SeenLines,
+    /// The line at hand is none of them: the key to remember it by.
+    asked: Option<Asked>,
     /// The record given back last.
     out: Vec<u8>,
     /// The line without its escapes.
@@ -87,6 +94,8 @@ impl Filter {
             completed: None,
             recovering: false,
             recovered: HashMap::default(),
+            seen: SeenLines::default(),
+            asked: None,
             out: Vec::new(),
             plain: Vec::new(),
             clean: Vec::new(),
@@ -213,15 +222,27 @@ impl Filter {
     }
 
     fn handle_record(&mut self, tag: u64, ts: u64, record: &[u8]) -> Decision {
-        let memory = self.tags.get(tag, &self.config);
-        let Some(scan) = json::scan(record, &self.config.log_keys, &memory.kubernetes) else {
-            return Decision::Unchanged;
-        };
-        if let Some(kubernetes) = &scan.kubernetes
-            && !scan.known_kubernetes
-        {
-            memory.see_kubernetes(record, kubernetes, &self.config);
+        if let Some(decision) = self.recall(tag, ts, record) {
+            return decision;
         }
+        let memory = self.tags.get(tag, &self.config);
+        let known = memory.layouts.find(record);
+        let scan = match known.and_then(|(layout, line)| layout.scan(record, line)) {
+            Some(scan) => scan,
+            None => {
+                self.asked = None;
+                let Some(scan) = json::scan(record, &self.config.log_keys, &memory.kubernetes) else {
+                    return Decision::Unchanged;
+                };
+                if let Some(kubernetes) = &scan.kubernetes
+                    && !scan.known_kubernetes
+                {
+                    memory.see_kubernetes(record, kubernetes, &self.config);
+                }
+                memory.layouts.learn(record, &scan);
+                scan
+            }
+        };
         let stream = examine::stream_key(tag ^ memory.pod, record, &scan);
         if scan.partial {
             self.kept_back = true;
@@ -298,10 +319,14 @@ impl Filter {
     fn handle_line(&mut self, source: Source<'_>) -> Decision {
         let (mut plain, mut clean) = (std::mem::take(&mut self.plain), std::mem::take(&mut self.clean));
         let (escaped, newline) = text::without_newline(&source.record[source.scan.log.clone()]);
-        let whole = text::readable(escaped, &mut plain, &mut clean);
-        let first = find::byte(b'\n', whole).unwrap_or(whole.len());
+        let whole = text::readable(escaped, source.scan.escapes, &mut plain, &mut clean);
+        let first = match source.scan.escapes {
+            Escapes::Any => find::byte(b'\n', whole).unwrap_or(whole.len()),
+            Escapes::None | Escapes::Quotes => whole.len(),
+        };
         let line = self.examine(source, escaped, newline, &whole[..first]);
         let decision = if first < whole.len() {
+            self.asked = None;
             self.pass_merged(line, &whole[first + 1..])
         } else {
             self.place(line)

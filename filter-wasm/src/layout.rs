@@ -1,0 +1,110 @@
+//! What stands around the line in a record: records of one file have the same members in the same order.
+//!
+//! Where the bytes before and behind the line are those of a record that was scanned, and the line has no bare quote, the members
+//! are those of that record, so that nothing but the line has to be looked at. Knows nothing about lines.
+
+use crate::find;
+use crate::json::{self, Scan, Span};
+
+/// Longest text around the line that is remembered, in bytes.
+const MOST: usize = 8 << 10;
+
+/// The texts around a line.
+#[derive(Debug, Default)]
+pub(crate) struct Layout {
+    /// Tells it from all others of its tag.
+    pub id: u32,
+    /// 1 for a line of stderr, 0 for any other.
+    pub stderr: usize,
+    /// Up to the line's opening quote, and from its closing one on.
+    before: Vec<u8>,
+    behind: Vec<u8>,
+    scan: Scan,
+}
+
+impl Layout {
+    /// Where the line stands, when the record has this layout; a bare quote in it must still be ruled out.
+    pub(crate) fn line(&self, record: &[u8]) -> Option<Span> {
+        let end = record.len().checked_sub(self.behind.len())?;
+        let line = self.before.len()..end;
+        let fits = !self.before.is_empty()
+            && line.start <= line.end
+            && find::equal(&record[..line.start], &self.before)
+            && find::equal(&record[line.end..], &self.behind);
+        fits.then_some(line)
+    }
+
+    /// Where the record's closing brace stands; `line`: where its line stands.
+    pub(crate) fn end(&self, line: &Span) -> usize {
+        self.scan.end - self.scan.log.end + line.end
+    }
+
+    /// The record's members that must not be added.
+    pub(crate) fn present(&self) -> u16 {
+        self.scan.present
+    }
+
+    /// The record has a member that tells parts of a line from whole ones.
+    pub(crate) fn has_partial_flag(&self) -> bool {
+        self.scan.partial_flag.is_some()
+    }
+
+    /// The members of a record, given where its line stands.
+    pub(crate) fn scan(&self, record: &[u8], line: Span) -> Option<Scan> {
+        let escapes = json::escapes(&record[line.clone()])?;
+        // Members behind the line moved with its end.
+        let (was, is) = (self.scan.log.end, line.end);
+        let moved = |span: &Span| {
+            let by = |at: usize| if at >= was { at - was + is } else { at };
+            by(span.start)..by(span.end)
+        };
+        Some(Scan {
+            stream: self.scan.stream.as_ref().map(moved),
+            kubernetes: self.scan.kubernetes.as_ref().map(moved),
+            partial_flag: self.scan.partial_flag.as_ref().map(moved),
+            end: self.end(&line),
+            log: line,
+            escapes,
+            ..self.scan
+        })
+    }
+}
+
+/// The layouts of a tag: one for its stdout and one for its stderr.
+#[derive(Debug, Default)]
+pub(crate) struct Layouts {
+    layouts: [Layout; 2],
+    learned: u32,
+}
+
+impl Layouts {
+    /// The record's layout and where its line stands; see [`Layout::line`].
+    pub(crate) fn find(&self, record: &[u8]) -> Option<(&Layout, Span)> {
+        self.layouts
+            .iter()
+            .find_map(|layout| Some((layout, layout.line(record)?)))
+    }
+
+    /// Remembers a record that was scanned, instead of the one learned longest ago.
+    pub(crate) fn learn(&mut self, record: &[u8], scan: &Scan) {
+        let (before, behind) = (&record[..scan.log.start], &record[scan.log.end..]);
+        if scan.partial || before.len() + behind.len() > MOST {
+            return;
+        }
+        self.learned = self.learned.wrapping_add(1);
+        let layout = &mut self.layouts[self.learned as usize % 2];
+        layout.id = self.learned;
+        layout.stderr = usize::from(scan.stream.clone().is_some_and(|span| &record[span] == b"stderr"));
+        layout.before.clear();
+        layout.before.extend_from_slice(before);
+        layout.behind.clear();
+        layout.behind.extend_from_slice(behind);
+        layout.scan = scan.clone();
+        layout.scan.known_kubernetes = scan.kubernetes.is_some();
+    }
+
+    /// Forgets all: what the tag's records say of their pod has changed.
+    pub(crate) fn forget(&mut self) {
+        self.layouts.iter_mut().for_each(|layout| layout.before.clear());
+    }
+}

@@ -1,0 +1,157 @@
+//! Lines like one that was seen before: what became of it becomes of them, without reading them.
+//!
+//! Programs print few kinds of lines with changing numbers. No rule of the filter asks for the value of a digit where it only
+//! decides what a line is, so lines that differ in their digits alone fare alike: they get the same fields, or none. One pass over
+//! the line, which hashes it with its digits blanked, replaces all rules for it. The numbers that do count are looked at:
+//! those of the prefixes are a part of the key, a rank in a header and a step are read at their place.
+//!
+//! Only what leaves at once is remembered, and only of streams whose memory reading the line again would not change: the key
+//! changes with all that the rules know of the stream (see [`crate::tags::Tag::state`]). The table is small and forgets by overwriting. Two lines whose hashes
+//! of 64 bits are equal would be taken for each other.
+
+use crate::find;
+use crate::hold::Key;
+use crate::json::Span;
+use crate::task_label::Label;
+
+/// Entries of the table: kinds of lines of all streams at hand, a power of two.
+const ENTRIES: usize = 4096;
+
+/// Longest prefixes whose digits can be a part of the key.
+pub(crate) const MAX_HEAD: usize = 48;
+
+/// What became of a line.
+#[derive(Debug, Clone)]
+pub(crate) enum Seen {
+    /// So many bytes at its head count with their digits: ask again with them.
+    Head(usize),
+    /// It left with these fields.
+    Line(Left),
+}
+
+/// A line that left at once.
+#[derive(Debug, Clone)]
+pub(crate) struct Left {
+    /// The launcher's label before it, where the stream's are believed.
+    pub label: Option<Label>,
+    /// It has none, and launchers put theirs before such a line.
+    pub unlabelled: bool,
+    pub key: Key,
+    /// Where in the escaped line its rank stands, when the line's header says it.
+    pub rank: Option<Span>,
+    /// The fields that all lines like it get, as they are written in JSON.
+    pub fields: Vec<u8>,
+    /// Where in the escaped line its step stands.
+    pub step: Option<Span>,
+}
+
+/// The table.
+#[derive(Debug, Default)]
+pub(crate) struct SeenLines {
+    entries: Vec<Option<(u64, Seen)>>,
+}
+
+impl SeenLines {
+    /// What became of a line with this key.
+    pub(crate) fn get(&self, key: u64) -> Option<&Seen> {
+        match self.entries.get(place(key))? {
+            Some((known, seen)) if *known == key => Some(seen),
+            _ => None,
+        }
+    }
+
+    /// Remembers what became of a line.
+    pub(crate) fn put(&mut self, key: u64, seen: Seen) {
+        if self.entries.is_empty() {
+            self.entries.resize(ENTRIES, None);
+        }
+        if let Some(entry) = self.entries.get_mut(place(key)) {
+            *entry = Some((key, seen));
+        }
+    }
+}
+
+fn place(key: u64) -> usize {
+    (key >> 32) as usize & (ENTRIES - 1)
+}
+
+/// A hash of the text with its digits blanked.
+pub(crate) fn blanked(seed: u64, text: &[u8]) -> u64 {
+    const TOPS: u64 = find::lanes(0x80);
+    const K: u64 = 0x9e37_79b9_7f4a_7c15;
+    let (chunks, rest) = text.as_chunks::<8>();
+    let mut last = [0u8; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    let mut state = seed ^ (text.len() as u64).wrapping_mul(K);
+    for chunk in chunks.iter().chain([&last]) {
+        let word = u64::from_le_bytes(*chunk);
+        // `0` to `9` become 0 to 9, everything else more, or has its top bit set.
+        let from_zero = word ^ find::lanes(b'0');
+        let others = (((from_zero & !TOPS) + find::lanes(0x80 - 10)) | from_zero) & TOPS;
+        let digits = ((others ^ TOPS) >> 7) * 0xff;
+        state = ((state ^ (word & !digits)).rotate_left(29)).wrapping_mul(K);
+    }
+    state ^ (state >> 32)
+}
+
+/// Where the byte at `at` of the readable text stands in the escaped one. Without `\u`, an escape is two bytes for one.
+pub(crate) fn place_in_escaped(escaped: &[u8], at: usize) -> Option<usize> {
+    let (mut place, mut left) = (0, at);
+    loop {
+        let plain = find::byte(b'\\', escaped.get(place..)?).unwrap_or(escaped.len() - place);
+        if left <= plain {
+            return Some(place + left);
+        }
+        left -= plain + 1;
+        place += plain + 2;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn digits_alone_do_not_count(text in "[ -~é]{0,40}", digits in "[0-9]{40}") {
+            let other: String = text
+                .chars()
+                .zip(digits.chars())
+                .map(|(c, digit)| if c.is_ascii_digit() { digit } else { c })
+                .collect();
+            prop_assert_eq!(blanked(1, text.as_bytes()), blanked(1, other.as_bytes()));
+        }
+
+        #[test]
+        fn everything_else_counts(text in "[ -~é]{1,40}", at in any::<prop::sample::Index>(), with in any::<u8>()) {
+            let mut other = text.clone().into_bytes();
+            let at = at.index(other.len());
+            prop_assume!(other[at] != with && !(other[at].is_ascii_digit() && with.is_ascii_digit()));
+            other[at] = with;
+            prop_assert_ne!(blanked(1, text.as_bytes()), blanked(1, &other));
+        }
+    }
+
+    #[test]
+    fn places_are_found_behind_escapes() {
+        let escaped = br#"a\"b\\c\t12"#;
+        for (at, place) in [(0, 0), (1, 1), (2, 3), (4, 6), (6, 9), (7, 10)] {
+            assert_eq!(place_in_escaped(escaped, at), Some(place), "{at}");
+        }
+        assert_eq!(place_in_escaped(b"12", 0), Some(0));
+    }
+
+    #[test]
+    fn the_table_keeps_its_size() {
+        let mut table = SeenLines::default();
+        for key in 0..100_000u64 {
+            let key = key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            table.put(key, Seen::Head(3));
+            assert!(table.get(key).is_some());
+        }
+        assert_eq!(table.entries.len(), ENTRIES);
+    }
+}
