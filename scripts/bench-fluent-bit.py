@@ -40,9 +40,11 @@ def write_lines(kind, count, corpus, path):
 
 def user_seconds(program, config):
     """User CPU seconds of one run."""
-    process = subprocess.Popen([program, "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    errors = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
+    with tempfile.TemporaryDirectory() as folder:
+        # The module may reach the folder that it is started in: what it spools there must not meet the next run.
+        process = subprocess.Popen([program, "-c", str(config)], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        errors = process.stderr.read()
+        _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0 or b"error" in errors.lower():
         sys.exit(f"bench-fluent-bit: exit status {process.returncode}: {errors.decode(errors='replace')[-600:]}")
