@@ -1,12 +1,14 @@
-//! How small and how fast: writes text files (or folders of them) as segments, one stream a file, at several zstd
-//! levels, and reads them back.
+//! How small and how fast: writes text files (or folders of them) as segments, one stream a file, plain and as
+//! templates at several zstd levels, reads them back, and says which kind of column the bytes are in.
 //!
 //! `cargo run --release -p rankline-segment --example measure -- FOLDER…`
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::{convert::Infallible, fs, hint::black_box, path::PathBuf, sync::Arc, time::Instant};
 
-use rankline_segment::{BlockMeta, ColumnKind, Cursor, SegmentWriter, WriterOptions, merge};
+use rankline_segment::{
+    BlockMeta, ColumnKind, ColumnMeta, Cursor, Finished, SegmentWriter, WriterOptions, merge,
+};
 
 type File = (String, Vec<(i64, String)>);
 
@@ -35,13 +37,28 @@ fn files(path: PathBuf, out: &mut Vec<File>) {
     }
 }
 
-fn write(files: &[File], level: i32, block_line_bytes: usize) -> rankline_segment::Finished {
-    let options = WriterOptions {
-        zstd_level: level,
+const MIB: usize = 1 << 20;
+
+/// What segments are written as: templates or not, zstd level, line bytes of a block.
+const SETTINGS: [(bool, i32, usize); 6] = [
+    (false, 1, 4 * MIB),
+    (false, 3, 4 * MIB),
+    (false, 9, 8 * MIB),
+    (true, 1, 8 * MIB),
+    (true, 3, 8 * MIB),
+    (true, 7, 8 * MIB),
+];
+
+fn options((templates, zstd_level, block_line_bytes): (bool, i32, usize)) -> WriterOptions {
+    WriterOptions {
+        templates,
+        zstd_level,
         block_line_bytes,
-        block_rows: 1 << 18,
         ..WriterOptions::default()
-    };
+    }
+}
+
+fn write(files: &[File], options: WriterOptions) -> Finished {
     let mut writer = SegmentWriter::new(options);
     for (n, (name, lines)) in files.iter().enumerate() {
         let rank = n.to_string();
@@ -58,8 +75,59 @@ fn write(files: &[File], level: i32, block_line_bytes: usize) -> rankline_segmen
 }
 
 fn column<'a>(bytes: &'a [u8], block: &BlockMeta, kind: &ColumnKind) -> &'a [u8] {
-    let range = block.column(kind).unwrap().range();
+    let range = block.column(kind).map(ColumnMeta::range).unwrap_or_default();
     &bytes[range.start as usize..range.end as usize]
+}
+
+/// Bytes in the object by kind of column; what is left is the footer's.
+fn bytes_by_kind(finished: &Finished) -> Vec<(String, u64)> {
+    let mut kinds: Vec<(String, u64)> = Vec::new();
+    for column in finished.footer.blocks.iter().flat_map(|block| &block.columns) {
+        let kind = match &column.kind {
+            ColumnKind::Metadata(_) => "metadata".to_owned(),
+            kind => kind.to_string(),
+        };
+        match kinds.iter_mut().find(|(known, _)| *known == kind) {
+            Some((_, bytes)) => *bytes += u64::from(column.len),
+            None => kinds.push((kind, column.len.into())),
+        }
+    }
+    let columns: u64 = kinds.iter().map(|(_, bytes)| bytes).sum();
+    kinds.push(("footer".to_owned(), finished.total_bytes - columns));
+    kinds
+}
+
+fn read_lines(finished: &Finished) {
+    for block in &finished.footer.blocks {
+        let text = |kind: &ColumnKind| column(&finished.bytes, block, kind);
+        black_box(block.decode_text(text).unwrap().into_lines().unwrap());
+    }
+}
+
+fn read_times(finished: &Finished) {
+    for block in &finished.footer.blocks {
+        let times = column(&finished.bytes, block, &ColumnKind::Timestamps);
+        black_box(block.decode_timestamps(times).unwrap());
+    }
+}
+
+fn merge_alone(finished: &Finished, options: WriterOptions) {
+    let cursor = Cursor::new(Arc::new(finished.footer.clone()), |range| {
+        Ok::<_, Infallible>(finished.bytes[range.start as usize..range.end as usize].to_vec())
+    });
+    let mut writer = SegmentWriter::new(options);
+    let on_block = |writer: &mut SegmentWriter| {
+        black_box(writer.drain());
+        Ok(())
+    };
+    merge(vec![cursor], &mut writer, on_block).unwrap();
+    writer.finish().unwrap();
+}
+
+fn seconds(work: impl FnOnce()) -> f64 {
+    let start = Instant::now();
+    work();
+    start.elapsed().as_secs_f64()
 }
 
 fn main() {
@@ -69,67 +137,33 @@ fn main() {
         .for_each(|path| files(path.into(), &mut all));
     all.sort();
     all.retain(|(_, lines)| !lines.is_empty());
-    let rows: usize = all.iter().map(|(_, lines)| lines.len()).sum();
-    let line_bytes: usize = all
-        .iter()
-        .flat_map(|(_, lines)| lines)
-        .map(|(_, line)| line.len())
-        .sum();
-    let mb = line_bytes as f64 / 1e6;
+    let lines = || all.iter().flat_map(|(_, lines)| lines);
+    let rows = lines().count();
+    let mb = lines().map(|(_, line)| line.len()).sum::<usize>() as f64 / 1e6;
     println!("{} streams, {rows} lines, {mb:.1} MB", all.len());
-    println!(
-        "level block_MiB  bytes_MB ratio  write_MB/s  text  times lengths other  lines_MB/s times_Mrows/s merge_MB/s"
-    );
-    for block_mib in [4, 8] {
-        for level in [1, 3, 5, 7, 9] {
-            let start = Instant::now();
-            let finished = write(&all, level, block_mib << 20);
-            let write_s = start.elapsed().as_secs_f64();
-            let mut sizes = [0u64; 3];
-            let start = Instant::now();
-            for block in &finished.footer.blocks {
-                let lengths = column(&finished.bytes, block, &ColumnKind::LineLengths);
-                let text = column(&finished.bytes, block, &ColumnKind::LineText);
-                black_box(block.decode_lines(lengths, text).unwrap());
-                let times = column(&finished.bytes, block, &ColumnKind::Timestamps);
-                sizes[0] += text.len() as u64;
-                sizes[1] += times.len() as u64;
-                sizes[2] += lengths.len() as u64;
-            }
-            let lines_s = start.elapsed().as_secs_f64();
-            let start = Instant::now();
-            for block in &finished.footer.blocks {
-                let times = column(&finished.bytes, block, &ColumnKind::Timestamps);
-                black_box(block.decode_timestamps(times).unwrap());
-            }
-            let times_s = start.elapsed().as_secs_f64();
-            let start = Instant::now();
-            let footer = Arc::new(finished.footer.clone());
-            let cursor = Cursor::new(footer, |range| {
-                Ok::<_, Infallible>(finished.bytes[range.start as usize..range.end as usize].to_vec())
-            });
-            let mut writer = SegmentWriter::new(WriterOptions {
-                zstd_level: level,
-                ..WriterOptions::default()
-            });
-            let on_block = |writer: &mut SegmentWriter| {
-                black_box(writer.drain());
-                Ok(())
-            };
-            merge(vec![cursor], &mut writer, on_block).unwrap();
-            writer.finish().unwrap();
-            let merge_s = start.elapsed().as_secs_f64();
-            let total = finished.total_bytes as f64 / 1e6;
-            let [text, times, lengths] = sizes.map(|size| size as f64 / 1e6);
-            println!(
-                "{level:5} {block_mib:9} {total:9.2} {:5.1} {:11.0} {text:5.2} {times:6.2} {lengths:7.2} {:5.2} {:11.0} {:13.1} {:10.0}",
-                mb / total,
-                mb / write_s,
-                total - text - times - lengths,
-                mb / lines_s,
-                rows as f64 / 1e6 / times_s,
-                mb / merge_s,
-            );
-        }
+    println!("what          MB  ratio  write_MB/s lines_MB/s times_Mrows/s merge_MB/s  bytes in kB");
+    for setting in SETTINGS {
+        let mut written = None;
+        let write_s = seconds(|| written = Some(write(&all, options(setting))));
+        let finished = written.unwrap();
+        let lines_s = seconds(|| read_lines(&finished));
+        let times_s = seconds(|| read_times(&finished));
+        let merge_s = seconds(|| merge_alone(&finished, options(setting)));
+        let total = finished.total_bytes as f64 / 1e6;
+        let kinds: Vec<_> = bytes_by_kind(&finished)
+            .into_iter()
+            .map(|(kind, bytes)| format!("{kind} {:.0}", bytes as f64 / 1e3))
+            .collect();
+        println!(
+            "{:9} {:2} {total:7.3} {:5.1} {:11.0} {:10.0} {:13.1} {:10.0}  {}",
+            if setting.0 { "templates" } else { "plain" },
+            setting.1,
+            mb / total,
+            mb / write_s,
+            mb / lines_s,
+            rows as f64 / 1e6 / times_s,
+            mb / merge_s,
+            kinds.join(", "),
+        );
     }
 }
