@@ -88,8 +88,9 @@ pub(crate) fn blanked(seed: u64, text: &[u8]) -> u64 {
         // `0` to `9` become 0 to 9, everything else more, or has its top bit set.
         let from_zero = word ^ find::lanes(b'0');
         let others = (((from_zero & !TOPS) + find::lanes(0x80 - 10)) | from_zero) & TOPS;
-        let digits = ((others ^ TOPS) >> 7) * 0xff;
-        state = ((state ^ (word & !digits)).rotate_left(29)).wrapping_mul(K);
+        // Their low half is blanked, which leaves a `0`: no other byte looks like it, not even a NUL.
+        let values = ((others ^ TOPS) >> 7) * 0x0f;
+        state = ((state ^ (word & !values)).rotate_left(29)).wrapping_mul(K);
     }
     state ^ (state >> 32)
 }
@@ -133,6 +134,12 @@ mod tests {
             other[at] = with;
             prop_assert_ne!(blanked(1, text.as_bytes()), blanked(1, &other));
         }
+    }
+
+    #[test]
+    fn a_nul_is_no_digit() {
+        assert_ne!(blanked(1, b"0"), blanked(1, b"\0"));
+        assert_eq!(blanked(1, b"0"), blanked(1, b"9"));
     }
 
     #[test]
