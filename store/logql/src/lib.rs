@@ -13,7 +13,7 @@ mod re2;
 mod syntax;
 mod template;
 mod text;
-mod units;
+pub mod units;
 
 pub use error::{ErrorKind, EvalError, ParseError};
 pub use eval::{Accumulator, EvalLimits, EvalSpec, Leaf, MetricPlan, MetricValue, Sample, Series};

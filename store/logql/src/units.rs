@@ -63,7 +63,10 @@ pub(crate) fn parse_prometheus_duration(text: &str) -> Result<i64, String> {
 }
 
 /// Parses Go's durations: `1.5h`, `-3s`, `2µs`, `1h30m`. ns.
-pub(crate) fn parse_go_duration(text: &str) -> Result<i64, String> {
+///
+/// # Errors
+/// Go's text of what is wrong.
+pub fn parse_go_duration(text: &str) -> Result<i64, String> {
     let invalid = || format!("time: invalid duration {}", quote_time(text));
     let (negative, mut rest) = match text.as_bytes().first() {
         Some(b'-') => (true, text.get(1..).unwrap_or("")),
@@ -165,7 +168,10 @@ fn scaled(number: &str, scale: u64) -> Option<u64> {
 }
 
 /// Parses a humanised size: `10KB`, `1.5 MiB`, `1,024`. Units of any case; k, M … are powers of 1000, Ki, Mi … of 1024.
-pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
+///
+/// # Errors
+/// What is wrong with the number or the unit, as the library Loki uses says it.
+pub fn parse_bytes(text: &str) -> Result<u64, String> {
     let number_length = text
         .find(|c: char| !(c.is_numeric() || c == '.' || c == ','))
         .unwrap_or(text.len());
@@ -201,7 +207,8 @@ pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
 }
 
 /// A size in powers of 1000 with at most two digits behind which zeros follow: `82854982` gives `83 MB`.
-pub(crate) fn humanize_bytes(bytes: u64) -> String {
+#[must_use]
+pub fn humanize_bytes(bytes: u64) -> String {
     const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
     if bytes < 10 {
         return format!("{bytes} B");
@@ -222,7 +229,10 @@ pub(crate) fn humanize_bytes(bytes: u64) -> String {
 }
 
 /// Go's `strconv.ParseFloat`: decimal and hexadecimal floats with `_` between digits, `inf`, `infinity`, `nan` in any case.
-pub(crate) fn parse_go_float(text: &str) -> Result<f64, String> {
+///
+/// # Errors
+/// Go's text: invalid syntax, or out of range.
+pub fn parse_go_float(text: &str) -> Result<f64, String> {
     let invalid = || format!("strconv.ParseFloat: parsing {}: invalid syntax", quote_go(text));
     if text.contains('_') {
         let bytes = text.as_bytes();
@@ -280,8 +290,9 @@ fn parse_hex_float(body: &str) -> Option<f64> {
     Some(value * 2f64.powi(exponent))
 }
 
-/// A duration as Go's `time.Duration` prints it: `1h0m0s`, `1.5s`, `300µs`.
-pub(crate) fn format_go_duration(nanos: i64) -> String {
+/// A duration in ns as Go's `time.Duration` prints it: `1h0m0s`, `1.5s`, `300µs`.
+#[must_use]
+pub fn format_go_duration(nanos: i64) -> String {
     let magnitude = nanos.unsigned_abs();
     let sign = if nanos < 0 { "-" } else { "" };
     if magnitude == 0 {

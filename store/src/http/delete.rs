@@ -8,6 +8,7 @@ use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::{HeaderMap, StatusCode, header};
+use rankline_logql::units::{format_go_duration, parse_go_duration};
 use serde_json::json;
 use ulid::Ulid;
 
@@ -17,10 +18,11 @@ use crate::clock::now_ns;
 use crate::deletes::{DeleteError, DeleteStatus, Deletes, Deletion, has_filter};
 use crate::tenants::{self, TenantId};
 
+const NS: i64 = 1_000_000_000;
 /// Header of the answer with the id of a new request.
 pub const ID_HEADER: &str = "X-Delete-Request-ID";
 /// Longest interval by which Loki would split a request up. Here none is split, but the parameter is checked.
-const MAX_INTERVAL: Duration = Duration::from_secs(24 * 3600);
+const MAX_INTERVAL_NS: i64 = 24 * 3600 * NS;
 const BAD_START: &str = "invalid start time: require unix seconds or RFC3339 format";
 const BAD_END: &str = "invalid end time: require unix seconds or RFC3339 format";
 
@@ -122,64 +124,24 @@ fn check_interval(text: &str, (start, end): (i64, i64)) -> Result<(), ApiError> 
     if text.is_empty() {
         return Ok(());
     }
-    let interval = go_duration(text).filter(|interval| *interval >= Duration::from_secs(1));
-    let Some(interval) = interval else {
+    let interval = parse_go_duration(text).unwrap_or_default();
+    if interval < NS {
         return Err(refused(
             "invalid max_interval: valid time units are 's', 'm', 'h'",
         ));
-    };
-    let all = Duration::from_millis(end.abs_diff(start));
-    if interval > MAX_INTERVAL {
-        let most = shown(MAX_INTERVAL);
+    }
+    if interval > MAX_INTERVAL_NS {
+        let most = format_go_duration(MAX_INTERVAL_NS);
         return Err(refused(format!("max_interval can't be greater than {most}")));
     }
+    let all = end.saturating_sub(start).saturating_mul(1_000_000);
     if interval > all {
         return Err(refused(format!(
             "max_interval can't be greater than the interval to be deleted ({})",
-            shown(all)
+            format_go_duration(all)
         )));
     }
     Ok(())
-}
-
-/// Numbers with units from hours to nanoseconds, one after another, as Go writes durations.
-fn go_duration(text: &str) -> Option<Duration> {
-    let units = [
-        ("ns", 1e-9),
-        ("us", 1e-6),
-        ("µs", 1e-6),
-        ("ms", 1e-3),
-        ("s", 1.0),
-        ("m", 60.0),
-        ("h", 3600.0),
-    ];
-    let (mut rest, mut seconds) = (text.strip_prefix('+').unwrap_or(text), 0.0);
-    while !rest.is_empty() {
-        let digits = rest
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(rest.len());
-        let (number, tail) = rest.split_at(digits);
-        let letters = tail
-            .find(|c: char| c.is_ascii_digit() || c == '.')
-            .unwrap_or(tail.len());
-        let (unit, tail) = tail.split_at(letters);
-        let (_, of_unit) = units.iter().find(|(name, _)| *name == unit)?;
-        seconds += number.parse::<f64>().ok()? * of_unit;
-        rest = tail;
-    }
-    Duration::try_from_secs_f64(seconds).ok()
-}
-
-/// A duration as Go prints it: `24h0m0s`, `1m30s`, `1.5s`.
-fn shown(duration: Duration) -> String {
-    let (seconds, rest) = (duration.as_secs(), duration.subsec_millis());
-    let last = f64::from(rest) / 1000.0 + (seconds % 60) as f64;
-    match (seconds / 3600, seconds / 60 % 60) {
-        (0, 0) if seconds == 0 => format!("{rest}ms"),
-        (0, 0) => format!("{last}s"),
-        (0, minutes) => format!("{minutes}m{last}s"),
-        (hours, minutes) => format!("{hours}h{minutes}m{last}s"),
-    }
 }
 
 async fn list(
@@ -241,7 +203,7 @@ async fn cancel(
     if late && params.get("force") != "true" {
         return Err(refused(format!(
             "Cancellation of partially completed delete request or delete request past the deadline of {} since its creation is not allowed. To force, use the ?force query parameter",
-            shown(state.cancel_period)
+            format_go_duration(i64::try_from(state.cancel_period.as_nanos()).unwrap_or(i64::MAX))
         )));
     }
     state.deletes.cancel(&tenant, deletion.id).await?;
@@ -286,26 +248,25 @@ mod tests {
     }
 
     #[test]
-    fn durations_read_and_print_as_in_go() {
-        for (text, seconds) in [
-            ("1h", 3600.0),
-            ("90s", 90.0),
-            ("1h30m", 5400.0),
-            ("1.5s", 1.5),
-            ("100ms", 0.1),
+    fn intervals_are_durations_of_go_from_a_second_to_what_is_deleted() {
+        let hour = (0, 3_600_000);
+        for good in ["", "1s", "90s", "1h", "0.5h", "59m59.5s"] {
+            assert_eq!(check_interval(good, hour), Ok(()), "{good}");
+        }
+        for (bad, why) in [
+            ("1d", "invalid max_interval: valid time units are 's', 'm', 'h'"),
+            ("-1h", "invalid max_interval: valid time units are 's', 'm', 'h'"),
+            (
+                "100ms",
+                "invalid max_interval: valid time units are 's', 'm', 'h'",
+            ),
+            ("25h", "max_interval can't be greater than 24h0m0s"),
+            (
+                "61m",
+                "max_interval can't be greater than the interval to be deleted (1h0m0s)",
+            ),
         ] {
-            assert_eq!(
-                go_duration(text),
-                Some(Duration::from_secs_f64(seconds)),
-                "{text}"
-            );
+            assert_eq!(check_interval(bad, hour), Err(refused(why)), "{bad}");
         }
-        for bad in ["1d", "1", "h", "-1h", "1e400s"] {
-            assert_eq!(go_duration(bad), None, "{bad}");
-        }
-        assert_eq!(shown(MAX_INTERVAL), "24h0m0s");
-        assert_eq!(shown(Duration::from_secs(90)), "1m30s");
-        assert_eq!(shown(Duration::from_millis(1500)), "1.5s");
-        assert_eq!(shown(Duration::from_secs(3600)), "1h0m0s");
     }
 }

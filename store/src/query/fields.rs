@@ -3,7 +3,7 @@
 //! Works on rows that a log query gave; reads nothing itself.
 
 use super::LogRow;
-use rankline_logql::{EntryRef, Expr, Labels, ParseError, Pipeline, Runner};
+use rankline_logql::{EntryRef, Expr, Labels, ParseError, Pipeline, Runner, units};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -44,16 +44,16 @@ impl FieldType {
     pub fn of(value: &str) -> Self {
         if value.parse::<i64>().is_ok() {
             Self::Int
-        } else if value.parse::<f64>().is_ok() {
+        } else if units::parse_go_float(value).is_ok() {
             Self::Float
         } else if matches!(
             value,
             "t" | "T" | "true" | "TRUE" | "True" | "f" | "F" | "false" | "FALSE" | "False"
         ) {
             Self::Boolean
-        } else if is_duration(value) {
+        } else if units::parse_go_duration(value).is_ok() {
             Self::Duration
-        } else if is_bytes(value) {
+        } else if units::parse_bytes(value).is_ok() {
             Self::Bytes
         } else {
             Self::Text
@@ -61,77 +61,11 @@ impl FieldType {
     }
 }
 
-/// Numbers with units of time, one after another: `1h2m`, `-3.5ms`.
-fn is_duration(value: &str) -> bool {
-    let mut rest = value.strip_prefix(['-', '+']).unwrap_or(value);
-    let mut any = false;
-    while !rest.is_empty() {
-        let digits = rest
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(rest.len());
-        let (number, tail) = rest.split_at(digits);
-        let units = ["ns", "us", "µs", "μs", "ms", "s", "m", "h"];
-        // `ms` before `m`: the longest unit that fits.
-        let unit = units
-            .iter()
-            .filter(|unit| tail.starts_with(**unit))
-            .max_by_key(|unit| unit.len());
-        let (Some(unit), true) = (unit, number.parse::<f64>().is_ok()) else {
-            return false;
-        };
-        (rest, any) = (&tail[unit.len()..], true);
-    }
-    any
-}
-
-/// A number with a unit of size: `49KB`, `1.5 MiB`.
-fn is_bytes(value: &str) -> bool {
-    bytes_of(value).is_some()
-}
-
-/// How many bytes a text such as `49KB` or `1.5 MiB` says.
-fn bytes_of(value: &str) -> Option<f64> {
-    let digits = value
-        .find(|c: char| !c.is_ascii_digit() && c != '.' && c != ',')
-        .unwrap_or(value.len());
-    let (number, unit) = value.split_at(digits);
-    let unit = unit.trim().to_ascii_lowercase();
-    let power = |prefix: &str| {
-        ["", "k", "m", "g", "t", "p", "e"]
-            .iter()
-            .position(|known| *known == prefix)
-    };
-    let factor = match unit.strip_suffix("ib").or(unit.strip_suffix('i')) {
-        Some(prefix) => 1024f64.powi(power(prefix).filter(|power| *power > 0)? as i32),
-        None if unit.is_empty() => return None,
-        None => 1000f64.powi(power(unit.strip_suffix('b').unwrap_or(&unit))? as i32),
-    };
-    Some(number.replace(',', "").parse::<f64>().ok()? * factor)
-}
-
 /// A field's value as it can be put into a query: sizes get one spelling, `1.5 MiB` is `1.6MB`, as in Loki.
 pub fn query_value(value: &str) -> String {
-    let sized = value.ends_with(['b', 'B']);
-    match bytes_of(value).filter(|bytes| sized && *bytes < u64::MAX as f64) {
-        None => value.to_owned(),
-        Some(bytes) => shown_bytes(bytes.trunc()),
-    }
-}
-
-fn shown_bytes(bytes: f64) -> String {
-    if bytes < 10.0 {
-        return format!("{bytes}B");
-    }
-    let units = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
-    let (mut scaled, mut unit) = (bytes, 0);
-    while scaled >= 1000.0 && unit + 1 < units.len() {
-        scaled /= 1000.0;
-        unit += 1;
-    }
-    let scaled = (scaled * 10.0 + 0.5).floor() / 10.0;
-    match scaled < 10.0 {
-        true => format!("{scaled:.1}{}", units[unit]),
-        false => format!("{scaled:.0}{}", units[unit]),
+    match units::parse_bytes(value) {
+        Ok(bytes) if value.ends_with(['b', 'B']) => units::humanize_bytes(bytes).replace(' ', ""),
+        _ => value.to_owned(),
     }
 }
 
@@ -312,7 +246,6 @@ mod tests {
         ] {
             assert_eq!(query_value(value), shown, "{value}");
         }
-        assert!(is_bytes("5m") && !is_bytes("5") && !is_bytes("kb") && !is_bytes("5ib"));
     }
 
     #[test]
@@ -325,6 +258,11 @@ mod tests {
             ("1h2m3.5s", FieldType::Duration),
             ("49KB", FieldType::Bytes),
             ("1.5 MiB", FieldType::Bytes),
+            ("1,024", FieldType::Bytes),
+            ("5d", FieldType::Text),
+            ("5ib", FieldType::Text),
+            ("kb", FieldType::Text),
+            ("1_000", FieldType::Float),
             ("3 apples", FieldType::Text),
             ("", FieldType::Text),
             ("s", FieldType::Text),

@@ -12,6 +12,7 @@ use super::dedupe::{Met, entry_hash};
 use super::drive::Scan;
 use super::index::expected;
 use super::select::BlockTask;
+use super::workers::Cancel;
 use super::{Engine, QueryError, QueryStats};
 use crate::ingest::level::DETECTED_LEVEL as LEVEL_NAME;
 use crate::tenants::TenantId;
@@ -35,6 +36,8 @@ const MIN_LINES: u64 = 30;
 const MAX_PATTERNS: usize = 300;
 /// Lines that are mined for one answer; of more, a sample is.
 const MAX_LINES: u64 = 400_000;
+/// After so many lines of a stream the miner asks whether the query was given up.
+const LINES_BETWEEN_CHECKS: usize = 256;
 /// Bytes of lines that are mined for one answer.
 const MAX_BYTES: u64 = 96 << 20;
 /// Levels that are told apart; all others are the first.
@@ -212,7 +215,9 @@ impl Engine {
             .await?;
         let (lines, sampled) = (std::mem::take(&mut *scan.lines.lock()), scan.sampled);
         let step = request.step.max(RESOLUTION);
-        let mine = move || Ok(answer(mined(lines, step), sampled));
+        let cancel = Cancel::default();
+        let _guard = cancel.guard();
+        let mine = move || Ok(answer(mined(lines, step, &cancel)?, sampled));
         self.workers.run(mine).await
     }
 }
@@ -231,7 +236,7 @@ fn round_up(ns: i64) -> i64 {
 type Counts = HashMap<(String, usize), BTreeMap<i64, u64>>;
 
 /// Mines each stream and level by itself, in the order of time, and sums up what looks the same.
-fn mined(mut lines: Vec<Sampled>, step: i64) -> Counts {
+fn mined(mut lines: Vec<Sampled>, step: i64, cancel: &Cancel) -> Result<Counts, QueryError> {
     lines.par_sort_unstable();
     let streams = lines.par_chunk_by(|a, b| a.stream == b.stream);
     let sum = |mut sums: Counts, more: Counts| {
@@ -241,19 +246,22 @@ fn mined(mut lines: Vec<Sampled>, step: i64) -> Counts {
                 *own.entry(time).or_default() += lines;
             }
         }
-        sums
+        Ok(sums)
     };
     streams
-        .map(|stream| mine_stream(stream, step))
-        .reduce(Counts::new, sum)
+        .map(|stream| mine_stream(stream, step, cancel))
+        .try_reduce(Counts::new, sum)
 }
 
-fn mine_stream(lines: &[Sampled], step: i64) -> Counts {
+fn mine_stream(lines: &[Sampled], step: i64, cancel: &Cancel) -> Result<Counts, QueryError> {
     let format = lines
         .first()
         .map_or(Format::Text, |first| Format::of(&first.line));
     let mut miners: BTreeMap<usize, Miner> = BTreeMap::new();
-    for line in lines {
+    for (place, line) in lines.iter().enumerate() {
+        if place.is_multiple_of(LINES_BETWEEN_CHECKS) {
+            cancel.check()?;
+        }
         if let Some(tokens) = format.tokens(&line.line) {
             let time = line.ts.div_euclid(RESOLUTION).saturating_mul(RESOLUTION);
             miners.entry(line.level).or_default().add(&tokens, time);
@@ -272,7 +280,7 @@ fn mine_stream(lines: &[Sampled], step: i64) -> Counts {
             }
         }
     }
-    counts
+    Ok(counts)
 }
 
 /// Adds samples of the resolution to counts of `step`. Between two counts of one chunk every step has one.

@@ -146,6 +146,22 @@ fn a_sample_is_scaled_up() {
     assert_eq!(answer.series[0].level, "info");
 }
 
+#[test]
+fn a_mine_ends_when_its_query_is_given_up() {
+    let line = |n: i64| Sampled {
+        stream: 1,
+        ts: START + n,
+        line: format!("step {n}").into(),
+        level: 0,
+    };
+    let lines = || (0..1000).map(line).collect::<Vec<_>>();
+    let cancel = Cancel::default();
+    assert!(mined(lines(), RESOLUTION, &cancel).is_ok());
+    drop(cancel.guard());
+    let given_up = mined(lines(), RESOLUTION, &cancel);
+    assert!(matches!(given_up, Err(QueryError::Cancelled)));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     /// Each line of a stream is counted for at most one pattern, in its own bucket, and every order of arrival gives
@@ -166,8 +182,9 @@ proptest! {
             level: (n % 2) as usize,
         }).collect();
         shuffled.sort_by_key(|line| xxh3_64_with_seed(line.line.as_bytes(), seed ^ line.ts as u64));
-        let counts = mined(lines, RESOLUTION);
+        let cancel = Cancel::default();
+        let counts = mined(lines, RESOLUTION, &cancel).unwrap();
         prop_assert_eq!(counts.values().flat_map(BTreeMap::values).sum::<u64>(), total);
-        prop_assert_eq!(mined(shuffled, RESOLUTION), counts);
+        prop_assert_eq!(mined(shuffled, RESOLUTION, &cancel).unwrap(), counts);
     }
 }
