@@ -10,9 +10,12 @@ import sys
 import pytest
 from differential.compare import differs
 from differential.data import Stream
+from differential.pushes import sent, stored
 from differential.servers import Peer, Question
 
-FOUND = sorted((pathlib.Path(__file__).parent / "differential/found").glob("*.json"))
+FOLDER = pathlib.Path(__file__).parent / "differential"
+FOUND = sorted((FOLDER / "found").glob("*.json"))
+PUSHES = sorted((FOLDER / "found_pushes").glob("*.json"))
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +36,15 @@ def test_found(ours, path):
     wanted = case["body"] if isinstance(case["body"], str) else json.dumps(case["body"])
     found = differs(answer, (case["status"], wanted), case["params"]["query"])
     assert found is None, f"{case['params']['query']}\n{found[0]}: {found[1]}"
+
+
+@pytest.mark.parametrize("path", PUSHES, ids=lambda path: path.stem)
+def test_found_push(ours, path):
+    case = json.loads(path.read_text())
+    status, text = sent(ours, f"push-{path.stem}", case["path"], case["body"])
+    assert status == case["status"], text
+    found = differs(stored(ours, f"push-{path.stem}", case["now"]), (200, json.dumps(case["stored"])))
+    assert found is None, f"{case['body']}\n{found[0]}: {found[1]}"
 
 
 def test_against_loki():

@@ -1,5 +1,6 @@
 """`LOKI=/path/to/loki python3 -m differential --seed 1 --queries 2000` (from `tests/`): compares, shrinks, tells.
 
+With `--compacted` this server's data comes in small pushes and is merged before it is asked for: other code reads it then.
 With `--save` each difference is written to `found/` with Loki's answer. `--loki-url` and `--url` name servers that run
 already and know tenants.
 """
@@ -10,22 +11,22 @@ import concurrent.futures
 import contextlib
 import itertools
 import json
-import os
 import pathlib
 import random
 import sys
-import tempfile
 import time
 
 from . import data
 from .compare import differs
 from .mistakes import Mistakes
 from .queries import Queries, times
-from .servers import Loki, Peer, Question
+from .servers import Question, peers
 from .shrink import Shrinker
 from .tree import node
 
 FOUND = pathlib.Path(__file__).with_name("found")
+# Compaction merges 32 segments of a day at once; a larger dataset gives it something to find templates in.
+PARTS, TIMES = 33, 6
 RANGE, INSTANT, FORMAT = "/loki/api/v1/query_range", "/loki/api/v1/query", "/loki/api/v1/format_query"
 
 
@@ -57,22 +58,31 @@ def questions(rng, kinds, templates=True):
 class Run:
     """One comparison of many questions over one dataset."""
 
-    def __init__(self, ours, theirs, seed, shrink=True, templates=True):
+    def __init__(self, ours, theirs, seed, options):
         self.ours, self.theirs, self.seed = ours, theirs, seed
-        self.shrink, self.templates = shrink, templates
+        self.shrink, self.templates = not options.no_shrink, not options.no_templates
+        self.compacted = options.compacted
+        self.rng = random.Random(seed)
+        self.streams = data.Data(self.rng, TIMES if self.compacted else 1).streams()
         self.names = (f"t{seed}-{time.time_ns()}-{n}" for n in itertools.count())
         self.counts = collections.Counter()
+        self.stored = self.tenant()
 
     def tenant(self):
         return next(self.names)
 
+    def store(self):
+        """Gives both peers the dataset."""
+        self.theirs.push(self.stored, self.streams)
+        if self.compacted:
+            self.ours.push_in_parts(self.stored, self.streams, PARTS)
+        else:
+            self.ours.push(self.stored, self.streams)
+
     def differences(self, count, kinds):
         """(streams, question, kind, text), shrunk; each kind of text once."""
-        rng = random.Random(self.seed)
-        streams, tenant = data.Data(rng).streams(), self.tenant()
-        self.ours.push(tenant, streams)
-        self.theirs.push(tenant, streams)
-        asked = list(itertools.islice(questions(rng, kinds, self.templates), count))
+        streams, tenant = self.streams, self.stored
+        asked = list(itertools.islice(questions(self.rng, kinds, self.templates), count))
         with concurrent.futures.ThreadPoolExecutor(4) as pool:
             answers = pool.map(lambda one: (one, self.ours.ask(tenant, one[0]), self.theirs.ask(tenant, one[0])), asked)
             for (question, tree), mine, right in answers:
@@ -81,17 +91,19 @@ class Run:
                 if not found:
                     continue
                 self.counts["different"] += 1
-                if self.shrink:
-                    shrinker = Shrinker(self.ours, self.theirs, self.tenant)
+                shrinker = Shrinker(self.ours, self.theirs, self.tenant)
+                if self.compacted and not shrinker.still(found[0], streams, question):
+                    yield streams, question, (found[0], f"{found[1]}\n    only when compacted"), right
+                elif self.shrink:
                     small, question = shrinker.shrink(found[0], tenant, streams, question, tree)
                     again = self.tenant()
                     self.ours.push(again, small)
                     self.theirs.push(again, small)
                     mine, right = self.ours.ask(again, question), self.theirs.ask(again, question)
                     found = differs(mine, right, question.params["query"]) or found
+                    yield small, question, found, right
                 else:
-                    small = streams
-                yield small, question, found, right
+                    yield streams, question, found, right
 
 
 def save(streams, question, found, right):
@@ -121,13 +133,16 @@ def main():
     parser.add_argument("--loki-url", help="a Loki with tenants")
     parser.add_argument("--no-shrink", action="store_true")
     parser.add_argument("--no-templates", action="store_true", help="only the plainest templates")
+    parser.add_argument("--compacted", action="store_true", help="ask this server for merged segments")
     parser.add_argument("--save", action="store_true")
     options = parser.parse_args()
     with contextlib.ExitStack() as stack:
         ours, theirs = peers(options, stack)
         told = 0
-        for seed in range(options.seed, options.seed + options.seeds):
-            run = Run(ours, theirs, seed, not options.no_shrink, not options.no_templates)
+        seeds = range(options.seed, options.seed + options.seeds)
+        runs = [Run(ours, theirs, seed, options) for seed in seeds]
+        store(runs, ours, options.compacted)
+        for seed, run in zip(seeds, runs, strict=True):
             for small, question, found, right in run.differences(options.queries, options.kinds.split(",")):
                 if found[0] in options.ignore.split(","):
                     continue
@@ -145,22 +160,15 @@ def main():
         return 1 if told else 0
 
 
-def peers(options, stack):
-    from support import Server, free_port
-
-    folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
-    if options.loki_url:
-        theirs = Peer(options.loki_url)
-    elif os.environ.get("LOKI"):
-        theirs = Loki(os.environ["LOKI"], folder, (free_port(), free_port()))
-        stack.callback(theirs.stop)
-    else:
-        raise SystemExit("LOKI names no Loki binary and --loki-url no server: there is nothing to compare with")
-    if options.url:
-        return Peer(options.url), theirs
-    ours = Server("memory://", folder / "ours", ("--tenants-required", "true", "--query-max-series", "100000"))
-    stack.callback(ours.kill)
-    return Peer(ours.url), theirs
+def store(runs, ours, compacted):
+    """Stores all datasets; where asked for, waits until each is merged."""
+    before = ours.merges() if compacted else 0
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        list(pool.map(Run.store, runs))
+    deadline = time.monotonic() + 300
+    while compacted and ours.merges() < before + len(runs):
+        assert time.monotonic() < deadline, "the datasets were not compacted within five minutes"
+        time.sleep(0.5)
 
 
 sys.exit(main())

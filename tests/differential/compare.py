@@ -42,6 +42,8 @@ def forgiven(ours, theirs, query):
         return True
     # Loki builds the stages of a pipeline when the first chunk is read: with nothing to read, a bad stage passes.
     late = ours[0] == 400 and ours[1].startswith("parse error : stage ") and theirs[0] == 200
+    if late and "ip: invalid pattern" in ours[1]:
+        return True
     return late and ("absent_over_time" in query or json.loads(theirs[1])["data"].get("result") == [])
 
 
@@ -56,7 +58,13 @@ def error_text(text):
 
 
 def name(one):
-    return json.dumps(one.get("metric", one.get("stream")), sort_keys=True, ensure_ascii=False)
+    """The labels as text; what a template or a function of it says when it has made too much is worded differently."""
+    text = json.dumps(one.get("metric", one.get("stream")), sort_keys=True, ensure_ascii=False)
+    return re.sub(r"the result is longer than \d+ bytes|runtime error: makeslice: len out of range|[^:]*negative Repeat count", "too much", text)
+
+
+def has_empty_values(series):
+    return any(value == "" for one in series for value in one.get("metric", {}).values())
 
 
 def series_differ(left, right):
@@ -64,6 +72,9 @@ def series_differ(left, right):
     if len(ours) != len(left):
         return "labels", "a label set is answered twice"
     if same_but_the_cut(left, right):
+        return None
+    if ours.keys() != theirs.keys() and has_empty_values([*left, *right]):
+        # docs/differences-from-loki.md: sharded queries lose labels without a value
         return None
     if ours.keys() != theirs.keys():
         extra, missing = sorted(ours.keys() - theirs.keys()), sorted(theirs.keys() - ours.keys())

@@ -24,11 +24,20 @@ class Stream:
     entries: list
 
 
-class Data:
-    """A dataset; the same generator state gives the same one."""
+def regrouped(entries):
+    """Streams of `(labels, entry)` pairs."""
+    streams = {}
+    for labels, entry in entries:
+        streams.setdefault(tuple(sorted(labels.items())), Stream(labels, [])).entries.append(entry)
+    return list(streams.values())
 
-    def __init__(self, rng):
+
+class Data:
+    """A dataset; the same generator state gives the same one. A larger one has `times` as many entries a stream."""
+
+    def __init__(self, rng, times=1):
         self.rng = rng
+        self.times = times
 
     def streams(self):
         kinds = [self.json_line, self.logfmt_line, self.text_line, self.packed_line, self.number_line, self.numbers_json]
@@ -45,8 +54,8 @@ class Data:
 
     def entries(self, kind):
         entries, at = [], START + self.rng.randrange(0, 60) * NS
-        for _ in range(self.rng.randint(4, 25)):
-            at += self.rng.choice([0, 1, 1_000_000, NS, NS, 5 * NS, 15 * NS, 60 * NS])
+        for _ in range(self.rng.randint(4, 25) * self.times):
+            at += self.rng.choice([0, 1, 1_000_000, NS, NS, 5 * NS, 15 * NS, 60 * NS]) // self.times
             entries.append((min(at, START + SPAN), kind(), self.metadata()))
         # Loki drops an entry equal to the one before it only within a chunk's reorder buffer: equal ones are not asked about.
         unique = {(at, line): (at, line, metadata) for at, line, metadata in entries}

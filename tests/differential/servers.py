@@ -5,9 +5,12 @@ import os
 import pathlib
 import string
 import subprocess
+import tempfile
 import time
 
 import requests
+
+from .data import regrouped
 
 CONFIG = pathlib.Path(__file__).with_name("loki.yaml")
 
@@ -42,9 +45,22 @@ class Peer:
         # Loki asks its ingesters only about the last hours; what is flushed is found at any age.
         self.session.post(f"{self.url}/flush", timeout=30)
 
-    def ask(self, tenant, question):
+    def push_in_parts(self, tenant, streams, parts):
+        """Pushes in the order of time, in so many requests, each acknowledged before the next: as many segments."""
+        entries = sorted(((entry, s.labels) for s in streams for entry in s.entries), key=lambda one: one[0][0])
+        for part in range(parts):
+            some = entries[part * len(entries) // parts : (part + 1) * len(entries) // parts]
+            self.push(tenant, regrouped((labels, entry) for entry, labels in some))
+
+    def merges(self):
+        """How many segments compaction has written so far."""
+        lines = requests.get(f"{self.url}/metrics", timeout=30).text.splitlines()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("rankline_compaction_merges_total"))
+
+    def ask(self, tenant, question, headers=None):
         """(status, body)."""
-        answer = self.session.get(f"{self.url}{question.path}", params=question.params, headers={"X-Scope-OrgID": tenant}, timeout=60)
+        headers = {"X-Scope-OrgID": tenant, **(headers or {})}
+        answer = self.session.get(f"{self.url}{question.path}", params=question.params, headers=headers, timeout=60)
         answer.encoding = "utf-8"
         return answer.status_code, answer.text
 
@@ -75,3 +91,22 @@ class Loki(Peer):
     def stop(self):
         self.process.kill()
         self.process.wait()
+
+
+def peers(options, stack):
+    """The two that the options of a comparison name, or new ones that end with `stack`."""
+    from support import Server, free_port
+
+    folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    if options.loki_url:
+        theirs = Peer(options.loki_url)
+    elif os.environ.get("LOKI"):
+        theirs = Loki(os.environ["LOKI"], folder, (free_port(), free_port()))
+        stack.callback(theirs.stop)
+    else:
+        raise SystemExit("LOKI names no Loki binary and --loki-url no server: there is nothing to compare with")
+    if options.url:
+        return Peer(options.url), theirs
+    ours = Server("memory://", folder / "ours", ("--tenants-required", "true", "--query-max-series", "100000"))
+    stack.callback(ours.kill)
+    return Peer(ours.url), theirs

@@ -1,8 +1,7 @@
 """From a difference to the smallest one like it: less query, then fewer and plainer entries."""
 
-import dataclasses
-
 from .compare import differs
+from .data import regrouped
 
 
 class Shrinker:
@@ -44,12 +43,12 @@ class Shrinker:
             while at < len(flat) and len(flat) > 1 and self.budget > 0:
                 less = flat[:at] + flat[at + size :]
                 self.budget -= 1
-                if less and self.still(kind, regroup(less), question):
+                if less and self.still(kind, regrouped(less), question):
                     flat, cut = less, True
                 else:
                     at += size
             size = size // 2 if not cut or size > len(flat) else size
-        return regroup(flat)
+        return regrouped(flat)
 
     def still(self, kind, streams, question):
         tenant = self.tenant()
@@ -57,13 +56,3 @@ class Shrinker:
         self.theirs.push(tenant, streams)
         found = self.differ(tenant, question)
         return found is not None and found[0] == kind
-
-
-def regroup(flat):
-    from .data import Stream
-
-    streams = {}
-    for labels, entry in flat:
-        key = tuple(sorted(labels.items()))
-        streams.setdefault(key, Stream(labels, [])).entries.append(entry)
-    return [dataclasses.replace(s) for s in streams.values()]

@@ -117,7 +117,8 @@ fn without_empty_legs(hir: &Hir, is_label: bool) -> Option<String> {
 /// Whether Loki replaces the expression of a label filter by comparisons of texts.
 pub(crate) fn is_taken_apart(pattern: &str) -> bool {
     // Letters that match in either case are literals still.
-    let pattern = pattern.strip_prefix("(?i)").unwrap_or(pattern);
+    let group = || pattern.strip_prefix("(?i:")?.strip_suffix(')');
+    let pattern = pattern.strip_prefix("(?i)").or_else(group).unwrap_or(pattern);
     let translated = translate::translate(pattern).ok();
     let hir = translated.and_then(|translated| hir(&translated.pattern));
     hir.is_some_and(|hir| is_simple(&hir))

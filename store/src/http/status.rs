@@ -12,6 +12,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::json;
 
 use super::encode::json_response;
+use super::error::ApiError;
 use super::params::Params;
 use crate::config::Config;
 use crate::ingest::Ingester;
@@ -55,7 +56,44 @@ pub fn routes(state: StatusState) -> Router {
         .route("/compactor/ring", get(no_ring))
         .route("/ruler/ring", get(no_ring))
         .route("/memberlist", get(no_memberlist))
+        .route("/ingester/shutdown", get(no_shutdown).post(no_shutdown))
         .with_state(state)
+        .merge(preparing())
+}
+
+/// What operators of Loki call before they take an ingester away. A shutdown always flushes here, so the answer is
+/// kept and nothing depends on it.
+fn preparing() -> Router {
+    let prepare = get(is_prepared).post(prepare).delete(unprepare);
+    Router::new()
+        .route("/ingester/prepare_shutdown", prepare)
+        .with_state(Arc::new(AtomicBool::new(false)))
+}
+
+async fn is_prepared(State(prepared): State<Arc<AtomicBool>>) -> &'static str {
+    if prepared.load(Ordering::Acquire) {
+        "set"
+    } else {
+        "unset"
+    }
+}
+
+async fn prepare(State(prepared): State<Arc<AtomicBool>>) -> StatusCode {
+    prepared.store(true, Ordering::Release);
+    StatusCode::NO_CONTENT
+}
+
+async fn unprepare(State(prepared): State<Arc<AtomicBool>>) -> StatusCode {
+    prepared.store(false, Ordering::Release);
+    StatusCode::NO_CONTENT
+}
+
+/// Nobody may end the service over HTTP.
+async fn no_shutdown() -> ApiError {
+    ApiError::NotBuilt(
+        "rankline does not shut down over HTTP: send the process SIGTERM; it answers what is in flight, flushes and ends. What is acknowledged is stored already"
+            .to_owned(),
+    )
 }
 
 async fn ready(State(state): State<StatusState>) -> Response {

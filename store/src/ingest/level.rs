@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use rankline_logql::Labels;
+use rankline_logql::{Labels, logfmt_pairs_before_fault};
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use crate::entry::Pair;
@@ -165,7 +165,7 @@ fn is_right_boundary(byte: u8) -> bool {
     is_left_boundary(byte) || matches!(byte, b']' | b')' | b'}' | b':' | b',' | b'!')
 }
 
-/// The best of the level fields among a line's `key=value` pairs, if its value is a level.
+/// The best of the level fields among a line's `key=value` pairs up to the first fault, if its value is a level.
 fn of_logfmt(line: &str) -> Option<&'static str> {
     // Most lines with an equals sign have no such key at all: look before parsing.
     let candidate = |(at, _): (usize, &str)| {
@@ -178,66 +178,14 @@ fn of_logfmt(line: &str) -> Option<&'static str> {
     if !line.match_indices('=').any(candidate) {
         return None;
     }
-    let (_, value) = LogfmtPairs(line)
+    let (_, value) = logfmt_pairs_before_fault(line)
         .filter_map(|(key, value)| Some((field_rank(key)?, value)))
         .min_by_key(|p| p.0)?;
-    known(value)
+    known(&value)
 }
 
 fn field_rank(key: &str) -> Option<usize> {
     FIELDS.iter().position(|field| key.eq_ignore_ascii_case(field))
-}
-
-/// The `key=value` pairs of a line; what is none is passed over.
-struct LogfmtPairs<'a>(&'a str);
-
-impl<'a> Iterator for LogfmtPairs<'a> {
-    type Item = (&'a str, &'a str);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            let rest = self.0.trim_start_matches(|c: char| c <= ' ');
-            if rest.is_empty() {
-                return None;
-            }
-            let key_end = rest
-                .find(|c: char| c <= ' ' || c == '=' || c == '"')
-                .unwrap_or(rest.len());
-            let (key, after) = rest.split_at(key_end);
-            let Some(value) = after.strip_prefix('=').filter(|_| !key.is_empty()) else {
-                // Not a pair: go on behind the next space.
-                let skip = after.find(|c: char| c <= ' ').unwrap_or(after.len());
-                self.0 = after.get(skip..).unwrap_or_default();
-                continue;
-            };
-            let (value, after) = logfmt_value(value);
-            self.0 = after;
-            return Some((key, value));
-        }
-    }
-}
-
-/// A value and what follows it; a quoted one without its quotes, escapes left in.
-fn logfmt_value(text: &str) -> (&str, &str) {
-    let Some(quoted) = text.strip_prefix('"') else {
-        let end = text.find(|c: char| c <= ' ').unwrap_or(text.len());
-        return text.split_at(end);
-    };
-    let mut escaped = false;
-    for (at, c) in quoted.char_indices() {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' => escaped = true,
-            '"' => {
-                return (
-                    quoted.get(..at).unwrap_or_default(),
-                    quoted.get(at + 1..).unwrap_or_default(),
-                );
-            }
-            _ => {}
-        }
-    }
-    ("", "")
 }
 
 /// The first level field with a string value in the outer two levels of a JSON object.
@@ -354,6 +302,10 @@ mod tests {
             ("msg=\"level=error inside\" level=warn", "warn"),
             ("lvl=debug level=fatal", "fatal"),
             ("level=\"\" then a warning", "warn"),
+            // Behind a fault nothing is read any more, and the words count.
+            ("app=info x=\"\\q\" level=error", "info"),
+            ("\"err\"=x level=trace", "error"),
+            ("level=debug x=y\"z error", "debug"),
             ("", "unknown"),
             ("W1123 18:38:14 run.py:982] nothing", "unknown"),
         ] {

@@ -226,14 +226,10 @@ impl Binary {
 }
 
 fn signature(labels: &Labels, matching: Option<&Matching>) -> Labels {
-    let Some(matching) = matching else {
-        return labels.clone();
+    let counts = |name: &str| {
+        matching.is_none_or(|matching| matching.labels.iter().any(|label| label == name) == matching.on)
     };
-    let named = |name: &str| matching.labels.iter().any(|label| label == name);
-    labels
-        .iter()
-        .filter(|(name, _)| named(name) == matching.on)
-        .collect()
+    labels.iter().filter(|(name, _)| counts(name)).collect()
 }
 
 /// The labels of a result: those matched on, or those of the "many" side with what the "one" side adds.

@@ -114,15 +114,13 @@ fn rate_counter((after, last_ts): (i64, i64), samples: &[(i64, f64)]) -> f64 {
     let sampled = seconds(end.saturating_sub(*start));
     #[allow(clippy::cast_precision_loss, reason = "a count of samples")]
     let gap = sampled / (samples.len() - 1) as f64;
-    let mut to_start = seconds(start.saturating_sub(after));
+    let reached = |distance: f64| if distance < gap * 1.1 { distance } else { gap / 2.0 };
+    let mut to_start = reached(seconds(start.saturating_sub(after)));
     if increase > 0.0 && *first >= 0.0 {
         // A counter does not begin below zero.
         to_start = to_start.min(sampled * (first / increase));
     }
-    let to_end = seconds(last_ts.saturating_sub(*end));
-    let mut extended = sampled;
-    for distance in [to_start, to_end] {
-        extended += if distance < gap * 1.1 { distance } else { gap / 2.0 };
-    }
+    let to_end = reached(seconds(last_ts.saturating_sub(*end)));
+    let extended = sampled + to_start + to_end;
     increase * (extended / sampled) / seconds(last_ts.saturating_sub(after))
 }

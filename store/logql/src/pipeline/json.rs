@@ -1,7 +1,7 @@
 //! The `json` and `unpack` parsers on a forgiving scanner: a line is read as far as it makes sense, and what was found
 //! before a fault stays. Error texts and what counts as a fault follow Loki's scanner, because both are visible in labels.
 
-use super::json_path::Path;
+use super::json_path::{Path, Search};
 use super::scratch::{NameId, Scratch};
 
 /// Objects nest at most this deep; deeper ones are a fault.
@@ -10,7 +10,7 @@ const MAX_DEPTH: usize = 128;
 const OBJECT: &str = "Value looks like object, but can't find closing '}' symbol";
 const ARRAY: &str = "Value is array, but can't find closing ']' symbol";
 const STRING: &str = "Value is string, but can't find closing '\"' symbol";
-const MALFORMED: &str = "Malformed JSON error";
+pub(super) const MALFORMED: &str = "Malformed JSON error";
 const ESCAPE: &str = "Encountered an invalid escape sequence in a string";
 const UNKNOWN: &str = "Unknown value type";
 const DEPTH: &str = "objects nest too deep";
@@ -33,7 +33,7 @@ pub(crate) enum Value<'a> {
     Array(&'a str),
 }
 
-fn blank(text: &str, at: usize) -> Option<usize> {
+pub(super) fn blank(text: &str, at: usize) -> Option<usize> {
     let rest = text.as_bytes().get(at..)?;
     rest.iter()
         .position(|b| !matches!(b, b' ' | b'\n' | b'\r' | b'\t'))
@@ -41,7 +41,7 @@ fn blank(text: &str, at: usize) -> Option<usize> {
 }
 
 /// The offset behind the closing quote of a string whose inside starts at `at`.
-fn string_end(bytes: &[u8], at: usize) -> Option<usize> {
+pub(super) fn string_end(bytes: &[u8], at: usize) -> Option<usize> {
     let mut at = at;
     loop {
         let rest = bytes.get(at..)?;
@@ -55,7 +55,7 @@ fn string_end(bytes: &[u8], at: usize) -> Option<usize> {
 }
 
 /// The offset behind the block that opens at `at`.
-fn block_end(bytes: &[u8], at: usize, open: u8, close: u8) -> Option<usize> {
+pub(super) fn block_end(bytes: &[u8], at: usize, open: u8, close: u8) -> Option<usize> {
     let mut level = 0_usize;
     let mut at = at;
     while let Some(byte) = bytes.get(at) {
@@ -175,7 +175,7 @@ pub(crate) fn unescape(raw: &str, out: &mut String) {
     }
 }
 
-fn append_unescaped(raw: &str, out: &mut String) -> Option<()> {
+pub(super) fn append_unescaped(raw: &str, out: &mut String) -> Option<()> {
     let mut rest = raw;
     while let Some(at) = memchr::memchr(b'\\', rest.as_bytes()) {
         out.push_str(rest.get(..at)?);
@@ -312,21 +312,30 @@ pub(crate) fn run_paths(
         scratch.set_parser_error("JSONParserErr", "");
         return;
     }
-    let mut missing = false;
-    for (name, path) in params {
+    let mut values = 0;
+    let paths = params.iter().map(|(_, path)| path).collect();
+    let report = |index: Option<usize>, value: Result<Value<'_>, &'static str>| {
+        let value = match value {
+            Ok(value) => value,
+            Err(cause) => return scratch.set_parser_error("JSONParserErr", cause),
+        };
+        let Some((name, _)) = index.and_then(|index| params.get(index)) else {
+            return;
+        };
+        values += 1;
         let target = scratch.target(*name);
-        match path.find(line) {
-            Some(Value::Null) => scratch.set(target, ""),
-            Some(Value::Object(raw)) => scratch.set(target, raw),
-            Some(Value::String(raw) | Value::Number(raw) | Value::Bool(raw) | Value::Array(raw)) => {
+        match value {
+            Value::Null => scratch.set(target, ""),
+            Value::Object(raw) => scratch.set(target, raw),
+            Value::String(raw) | Value::Number(raw) | Value::Bool(raw) | Value::Array(raw) => {
                 text.clear();
                 unescape(raw, text);
                 scratch.set(target, text);
             }
-            None => missing = true,
         }
-    }
-    if missing {
+    };
+    Search::new(line, paths, report).run();
+    if values < params.len() {
         for (name, _) in params {
             if scratch.get(*name, metadata).is_none() {
                 scratch.set(*name, "");
@@ -375,11 +384,21 @@ pub(crate) fn unpack(line: &str, text: &mut String, entry: &mut String, scratch:
             return Ok(());
         }
         let id = scratch.names.intern(&name);
-        let target = scratch.target(id);
-        if scratch.wants(target) {
+        if name == *text {
+            let target = scratch.target(id);
+            if scratch.wants(target) {
+                text.clear();
+                unescape(raw, text);
+                scratch.extract(target, text);
+            }
+            return Ok(());
+        }
+        // Loki asks by the key as it is written, so labels that exist are replaced.
+        let written = scratch.names.intern(text);
+        if scratch.wants(written) {
             text.clear();
             unescape(raw, text);
-            scratch.extract(target, text);
+            scratch.extract(id, text);
         }
         Ok(())
     });

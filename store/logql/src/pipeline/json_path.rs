@@ -1,6 +1,8 @@
 //! Paths of `| json a="x.y[0]"`: fields, quoted fields in brackets, and array positions.
 
-use super::json::{Stop, Value, each_pair, value_at};
+use super::json::{
+    MALFORMED, Stop, Value, append_unescaped, blank, block_end, each_pair, string_end, value_at,
+};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Step {
@@ -32,22 +34,158 @@ impl Path {
         }
     }
 
-    /// The first value at the path. What lies before a fault in the line is found.
-    pub(crate) fn find<'a>(&self, line: &'a str) -> Option<Value<'a>> {
-        let mut value = match value_at(line, 0) {
-            Ok((value, _)) => value,
-            Err(_) if line.starts_with('{') => Value::Object(line),
-            Err(_) => return None,
-        };
-        for step in &self.steps {
-            value = match (step, value) {
-                (Step::Field(name), Value::Object(text)) => field(text, name)?,
-                (Step::Index(index), Value::Array(text)) => element(text, *index)?,
-                _ => return None,
-            };
-        }
-        Some(value)
+    /// Whether `names` lead to where the steps behind the first `names.len()` begin.
+    fn begins_with(&self, names: &[String]) -> bool {
+        let step_of = |(step, name): (&Step, &String)| matches!(step, Step::Field(field) if field == name);
+        self.steps.len() >= names.len() && self.steps.iter().zip(names).all(step_of)
     }
+}
+
+/// Looks for the first value of each path in one walk over a line, as far as the line makes sense.
+pub(crate) struct Search<'p, 'a, R> {
+    line: &'a str,
+    paths: Vec<&'p Path>,
+    found: Vec<bool>,
+    /// How many objects are open; below zero where a line closes more than it opens.
+    level: isize,
+    /// The keys that lead here, for as many levels as the longest path has.
+    names: Vec<String>,
+    /// Takes what was found, in the order of the line: the path and its value, or why there is none. A fault of the line
+    /// itself has no path.
+    report: R,
+}
+
+/// The walk is over.
+struct Over;
+
+impl<'p, 'a, R> Search<'p, 'a, R>
+where
+    R: FnMut(Option<usize>, Result<Value<'a>, &'static str>),
+{
+    pub(crate) fn new(line: &'a str, paths: Vec<&'p Path>, report: R) -> Self {
+        let longest = paths.iter().map(|path| path.steps.len()).max().unwrap_or(0);
+        Self {
+            line,
+            found: vec![false; paths.len()],
+            paths,
+            level: 0,
+            names: vec![String::new(); longest],
+            report,
+        }
+    }
+
+    pub(crate) fn run(&mut self) {
+        let bytes = self.line.as_bytes();
+        let mut at = 0;
+        while let Some(byte) = bytes.get(at) {
+            let next = match byte {
+                b'"' => self.text(at),
+                b'[' => self.array(at),
+                b'{' => {
+                    self.level += 1;
+                    Ok(at + 1)
+                }
+                b'}' | b']' => {
+                    self.level -= 1;
+                    Ok(at + 1)
+                }
+                _ => Ok(at + 1),
+            };
+            match next {
+                Ok(next) => at = next,
+                Err(Over) => return,
+            }
+        }
+    }
+
+    fn all_found(&self) -> Result<(), Over> {
+        if self.found.iter().all(|found| *found) {
+            Err(Over)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// A string: a key where a colon follows. Gives where to go on.
+    fn text(&mut self, at: usize) -> Result<usize, Over> {
+        let end = string_end(self.line.as_bytes(), at + 1).ok_or(Over)?;
+        let next = blank(self.line, end).ok_or(Over)?;
+        if self.line.as_bytes().get(next) != Some(&b':') {
+            return Ok(next);
+        }
+        let mut key = String::new();
+        append_unescaped(self.line.get(at + 1..end - 1).unwrap_or(""), &mut key).ok_or(Over)?;
+        self.key(key, next + 1)?;
+        Ok(next + 1)
+    }
+
+    /// A key whose value begins at `at`, or behind blanks there.
+    fn key(&mut self, key: String, at: usize) -> Result<(), Over> {
+        let Some(depth) = usize::try_from(self.level).ok().filter(|level| *level > 0) else {
+            (self.report)(None, Err(MALFORMED));
+            return Err(Over);
+        };
+        let Some(name) = self.names.get_mut(depth - 1) else {
+            return Ok(());
+        };
+        *name = key;
+        let names = self.names.get(..depth).unwrap_or(&[]);
+        for (index, path) in self.paths.iter().enumerate() {
+            let Some(found) = self.found.get_mut(index) else {
+                continue;
+            };
+            if *found || path.steps.len() != depth || !path.begins_with(names) {
+                continue;
+            }
+            *found = true;
+            let value = match blank(self.line, at) {
+                Some(start) => value_at(self.line, start).map(|(value, _)| value),
+                None => Err(MALFORMED),
+            };
+            (self.report)(Some(index), value);
+        }
+        self.all_found()
+    }
+
+    /// An array: its elements are looked at where a path names one of them, else it is passed over.
+    fn array(&mut self, at: usize) -> Result<usize, Over> {
+        let Ok(depth) = usize::try_from(self.level) else {
+            (self.report)(None, Err(MALFORMED));
+            return Err(Over);
+        };
+        let end = block_end(self.line.as_bytes(), at, b'[', b']').ok_or(Over)?;
+        let text = self.line.get(at..end).unwrap_or("");
+        let names = self.names.get(..depth).unwrap_or(&[]);
+        for (index, path) in self.paths.iter().enumerate() {
+            let Some(found) = self.found.get_mut(index).filter(|found| !**found) else {
+                continue;
+            };
+            let Some((Step::Index(position), rest)) = path.steps.get(depth..).and_then(<[Step]>::split_first)
+            else {
+                continue;
+            };
+            if !path.begins_with(names) {
+                continue;
+            }
+            if let Some(value) = element(text, *position) {
+                *found = true;
+                if let Some(value) = inside(value, rest) {
+                    (self.report)(Some(index), Ok(value));
+                }
+            }
+        }
+        self.all_found()?;
+        Ok(end)
+    }
+}
+
+/// What `steps` lead to inside a value.
+fn inside<'a>(value: Value<'a>, steps: &[Step]) -> Option<Value<'a>> {
+    steps.iter().try_fold(value, |value, step| match (step, value) {
+        (Step::Field(name), Value::Object(text)) => field(text, name),
+        (Step::Index(index), Value::Array(text)) => element(text, *index),
+        _ => None,
+    })
 }
 
 fn field<'a>(text: &'a str, name: &str) -> Option<Value<'a>> {

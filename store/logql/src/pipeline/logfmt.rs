@@ -48,24 +48,22 @@ impl<'a> Decoder<'a> {
         self.line.get(from..to).unwrap_or("")
     }
 
-    fn unexpected(&self, byte: u8) -> Fault {
-        Fault {
+    fn unexpected(&mut self, byte: u8) -> Fault {
+        let fault = Fault {
             at: self.at,
             cause: format!("unexpected '{}'", char::from(byte)),
-        }
+        };
+        self.at = self.find(self.at, |b| b <= b' ');
+        fault
     }
 
-    /// The next pair; after a fault the rest of the word is skipped.
+    /// The next pair; after an unexpected character the rest of the word is skipped.
     pub(crate) fn next_pair(&mut self) -> Option<Result<(&'a str, Raw<'a>), Fault>> {
         self.at = self.find(self.at, |b| b > b' ');
         if self.at >= self.line.len() {
             return None;
         }
-        let pair = self.pair();
-        if pair.is_err() {
-            self.at = self.find(self.at, |b| b <= b' ');
-        }
-        Some(pair)
+        Some(self.pair())
     }
 
     fn pair(&mut self) -> Result<(&'a str, Raw<'a>), Fault> {
@@ -171,21 +169,25 @@ pub(super) fn key_of_expression(text: &str) -> Result<String, String> {
 /// The pairs of a line, values without quotes and escapes; a key alone has an empty value. `None` at the first fault.
 #[must_use]
 pub fn logfmt_pairs(line: &str) -> Option<Vec<(&str, Cow<'_, str>)>> {
+    decoded_pairs(line).map(Result::ok).collect()
+}
+
+/// As [`logfmt_pairs`], but of a faulty line the pairs before the fault.
+pub fn logfmt_pairs_before_fault(line: &str) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
+    decoded_pairs(line).map_while(Result::ok)
+}
+
+fn decoded_pairs(line: &str) -> impl Iterator<Item = Result<(&str, Cow<'_, str>), Fault>> {
     let mut decoder = Decoder::new(line);
-    let mut pairs = Vec::new();
-    while let Some(pair) = decoder.next_pair() {
-        let (key, raw) = pair.ok()?;
-        let value = match raw {
-            Raw::Plain(text) => Cow::Borrowed(text),
-            Raw::Escaped(text) => {
-                let mut buffer = String::new();
-                super::json::unescape(&text.replace("\\'", "'"), &mut buffer);
-                Cow::Owned(buffer)
-            }
-        };
-        pairs.push((key, value));
-    }
-    Some(pairs)
+    let value = |raw| match raw {
+        Raw::Plain(text) => Cow::Borrowed(text),
+        Raw::Escaped(text) => {
+            let mut buffer = String::new();
+            super::json::unescape(&text.replace("\\'", "'"), &mut buffer);
+            Cow::Owned(buffer)
+        }
+    };
+    std::iter::from_fn(move || decoder.next_pair()).map(move |pair| pair.map(|(key, raw)| (key, value(raw))))
 }
 
 /// Whether every escape is one of JSON's or `\'`, and no control character is bare.

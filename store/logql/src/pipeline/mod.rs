@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 pub(crate) use label_filter::Condition;
 pub use line_filter::LineFilter;
-pub use logfmt::logfmt_pairs;
+pub use logfmt::{logfmt_pairs, logfmt_pairs_before_fault};
 pub use run::{Processed, Runner};
 use scratch::{Hints, NameId, Names};
 use stage::Step;

@@ -125,11 +125,16 @@ fn logfmt_keys(
     names: &mut Names,
     stage: &Stage,
 ) -> Result<Vec<(NameId, String)>, ParseError> {
-    let mut keys = Vec::with_capacity(params.len());
+    let mut keys: Vec<(NameId, String)> = Vec::with_capacity(params.len());
     for param in params {
         let key = &param.expression;
         let key = logfmt::key_of_expression(key).map_err(|cause| ParseError::in_stage(stage, cause))?;
-        keys.push((names.intern(&param.name), key));
+        let name = names.intern(&param.name);
+        // Of several keys for one label the last counts.
+        match keys.iter_mut().find(|(known, _)| *known == name) {
+            Some(place) => place.1 = key,
+            None => keys.push((name, key)),
+        }
     }
     Ok(keys)
 }

@@ -29,6 +29,9 @@ fn re2_meaning_survives() {
         (r"a\Bb", "ab", true),
         (r"[[]", "[", true),
         (r"[a-]", "-", true),
+        (r"loss:\ \d", "loss: 3", true),
+        ("a\\\tb", "a\tb", true),
+        (r"[\ x]y", " y", true),
         ("", "anything", true),
     ];
     for (pattern, text, expected) in cases {

@@ -335,7 +335,8 @@ impl<'a> Translator<'a> {
                 self.octal(c.to_digit(8).unwrap_or(0), 2)
             }
             'x' => return self.hex(start),
-            c if c.is_ascii_punctuation() => c,
+            // Blanks and control characters stand for themselves, too.
+            c if c.is_ascii() && !c.is_ascii_alphanumeric() => c,
             _ => return Err(error("invalid escape sequence", self.since(start))),
         })
     }

@@ -5,6 +5,9 @@
 //! functions may cut anywhere, and what a template costs must be bounded: none of the crates for Go templates does that.
 //! Parsing and running are bounded in depth, output and work.
 
+mod builtin;
+mod decimal;
+mod escape;
 mod exec;
 mod funcs;
 mod parse;

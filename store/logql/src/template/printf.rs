@@ -89,16 +89,17 @@ fn extra(out: &mut Vec<u8>, rest: &[Value<'_>]) {
         if index > 0 {
             out.extend_from_slice(b", ");
         }
-        typed(out, value);
+        typed(out, value, &Spec::default());
     }
     out.push(b')');
 }
 
-fn typed(out: &mut Vec<u8>, value: &Value<'_>) {
+/// The type and the value, which is padded and cut as was asked for.
+fn typed(out: &mut Vec<u8>, value: &Value<'_>, spec: &Spec) {
     out.extend_from_slice(value.type_name().as_bytes());
     if *value != Value::Nil {
         out.push(b'=');
-        value.print(out);
+        pad(out, spec, 'v', value);
     }
 }
 
@@ -143,7 +144,12 @@ fn number<'v, 'a: 'v>(
 }
 
 fn pad(out: &mut Vec<u8>, spec: &Spec, verb: char, value: &Value<'_>) {
-    let body = body(spec, verb, value);
+    let Some(body) = body(spec, verb, value) else {
+        out.extend_from_slice(format!("%!{verb}(").as_bytes());
+        typed(out, value, spec);
+        out.push(b')');
+        return;
+    };
     let length = body
         .utf8_chunks()
         .map(|c| c.valid().chars().count() + c.invalid().len())
@@ -165,7 +171,8 @@ fn pad(out: &mut Vec<u8>, spec: &Spec, verb: char, value: &Value<'_>) {
     }
 }
 
-fn body(spec: &Spec, verb: char, value: &Value<'_>) -> Vec<u8> {
+/// The value as the verb shows it; `None` for a verb that doesn't fit.
+fn body(spec: &Spec, verb: char, value: &Value<'_>) -> Option<Vec<u8>> {
     let sign = |negative: bool| {
         if negative {
             "-"
@@ -184,11 +191,12 @@ fn body(spec: &Spec, verb: char, value: &Value<'_>) -> Vec<u8> {
     if named && matches!(verb, 's' | 'q' | 'x' | 'X' | 'v') {
         return body(spec, verb, &Value::bytes(value.to_bytes()));
     }
-    match (verb, value) {
+    Some(match (verb, value) {
         ('v', Value::Int(number) | Value::Typed(number, IntType::Int64 | IntType::Uint8)) if spec.plus => {
             format!("{}{}", sign(*number < 0), number.unsigned_abs()).into_bytes()
         }
         ('v' | 's', Value::Str(text)) => truncated(text, spec.precision),
+        ('v', Value::Float(_)) if spec.precision.is_some() => return body(spec, 'g', value),
         ('v', value) => value.to_bytes(),
         ('T', value) => value.type_name().as_bytes().to_vec(),
         ('t', Value::Bool(value)) => value.to_string().into_bytes(),
@@ -222,12 +230,12 @@ fn body(spec: &Spec, verb: char, value: &Value<'_>) -> Vec<u8> {
                         .ok()
                         .and_then(char::from_u32)
                         .unwrap_or('\u{fffd}');
-                    return match verb {
+                    let text = match verb {
                         'c' => c.to_string(),
                         'q' => format!("'{c}'"),
                         _ => format!("U+{:04X}", c as u32),
-                    }
-                    .into_bytes();
+                    };
+                    return Some(text.into_bytes());
                 }
                 _ => format!("{magnitude:0width$}", width = spec.precision.unwrap_or(0)),
             };
@@ -239,13 +247,8 @@ fn body(spec: &Spec, verb: char, value: &Value<'_>) -> Vec<u8> {
             let negative = number.is_sign_negative() && !number.is_nan();
             format!("{}{text}", sign(negative)).into_bytes()
         }
-        (verb, value) => {
-            let mut out = format!("%!{verb}(").into_bytes();
-            typed(&mut out, value);
-            out.push(b')');
-            out
-        }
-    }
+        _ => return None,
+    })
 }
 
 fn truncated(text: &[u8], precision: Option<usize>) -> Vec<u8> {

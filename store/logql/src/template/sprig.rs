@@ -1,5 +1,6 @@
 //! The functions Loki takes from the sprig library; the subject comes last.
 
+use super::decimal::Decimal;
 use super::funcs::{Args, Failure, MAX_RESULT, Outcome, bounded};
 use super::time;
 use super::value::{IntType, Value};
@@ -53,9 +54,8 @@ pub(super) const NAMES: &[&str] = &[
 pub(super) fn call<'a>(name: &str, args: &mut Args<'_, 'a>) -> Outcome<'a> {
     match name {
         "add" | "sub" | "mul" | "div" | "mod" | "max" | "min" | "int" => integers(name, args),
-        "addf" | "subf" | "mulf" | "divf" | "maxf" | "minf" | "ceil" | "floor" | "round" | "float64" => {
-            floats(name, args)
-        }
+        "addf" | "subf" | "mulf" | "divf" => decimals(name, args),
+        "maxf" | "minf" | "ceil" | "floor" | "round" | "float64" => floats(name, args),
         "fromJson" | "date" | "toDate" | "now" | "unixEpoch" | "default" => values(name, args),
         _ => texts(name, args),
     }
@@ -104,51 +104,42 @@ fn floats<'a>(name: &str, args: &mut Args<'_, 'a>) -> Outcome<'a> {
         "floor" => return Ok(Value::Float(result.floor())),
         _ => {}
     }
-    let is_decimal = matches!(name, "addf" | "subf" | "mulf" | "divf");
-    // `addf` starts from 0, which is a decimal as well.
-    decimal(result)
-        .map(drop)
-        .or_else(|error| if is_decimal { Err(error) } else { Ok(()) })?;
     for next in numbers {
-        if is_decimal {
-            decimal(next)?;
-        }
         result = match name {
-            "addf" => result + next,
-            "subf" => result - next,
-            "mulf" => decimal_product(result, next),
-            "divf" if next == 0.0 => return Err(Failure::Call("decimal division by 0".to_owned())),
-            "divf" => result / next,
+            _ if result.is_nan() || next.is_nan() => f64::NAN,
             "maxf" => result.max(next),
-            "minf" => result.min(next),
-            _ => result,
+            _ => result.min(next),
         };
-    }
-    if matches!(name, "addf" | "subf") {
-        result = tidy(result);
     }
     Ok(Value::Float(result))
 }
 
+fn decimals<'a>(name: &str, args: &mut Args<'_, 'a>) -> Outcome<'a> {
+    args.at_least(usize::from(name != "addf"))?;
+    let mut numbers = args
+        .rest()
+        .into_iter()
+        .map(|value| decimal(Value::cast_float(&value)));
+    let mut result = numbers.next().unwrap_or_else(|| decimal(0.0))?;
+    for next in numbers {
+        let next = next?;
+        result = match name {
+            "addf" => result.plus(next),
+            "subf" => result.minus(next),
+            "mulf" => result.times(next),
+            _ if next.is_zero() => return Err(Failure::Call("decimal division by 0".to_owned())),
+            _ => result.over(next),
+        };
+    }
+    Ok(Value::Float(result.to_float()))
+}
+
 /// A number that decimal arithmetic can take.
-fn decimal(value: f64) -> Result<f64, Failure> {
-    if value.is_finite() {
-        return Ok(value);
-    }
-    let shown = crate::text::format_float_g(value);
-    Err(Failure::Call(format!("Cannot create a Decimal from {shown}")))
-}
-
-/// Decimal arithmetic gives 0.3 for 0.1 + 0.2; fifteen digits do the same.
-fn tidy(value: f64) -> f64 {
-    if !value.is_finite() || value == 0.0 {
-        return value;
-    }
-    format!("{value:.14e}").parse().unwrap_or(value)
-}
-
-fn decimal_product(left: f64, right: f64) -> f64 {
-    tidy(left * right)
+fn decimal(value: f64) -> Result<Decimal, Failure> {
+    Decimal::from_float(value).ok_or_else(|| {
+        let shown = crate::text::format_float_g(value);
+        Failure::Call(format!("Cannot create a Decimal from {shown}"))
+    })
 }
 
 /// Up where the fraction reaches `at`, else down: below zero that is away from it.

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use rankline_logql::{Labels, parse_labels};
 use serde::Deserialize;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::DecodeError;
@@ -243,14 +244,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Value<'a> {
                 f.write_str("[\"<nanoseconds>\", \"<line>\", {metadata}]")
             }
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-                let Text(ts) = seq
+                let Timestamp(ts) = seq
                     .next_element()?
                     .ok_or_else(|| de::Error::invalid_length(0, &self))?;
-                let ts = ts.parse().map_err(|_| {
-                    de::Error::custom(format!(
-                        "timestamp {ts:?} is not a string of nanoseconds since the epoch"
-                    ))
-                })?;
                 let Text(line) = seq
                     .next_element()?
                     .ok_or_else(|| de::Error::invalid_length(1, &self))?;
@@ -267,6 +263,35 @@ impl<'de: 'a, 'a> Deserialize<'de> for Value<'a> {
     }
 }
 
+/// ns since the epoch, as a string.
+struct Timestamp(i64);
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Digits;
+        impl Visitor<'_> for Digits {
+            type Value = Timestamp;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a timestamp: a string of nanoseconds since the epoch")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Timestamp, E> {
+                let wrong = |_| {
+                    E::custom(format!(
+                        "timestamp {text:?} is not a string of nanoseconds since the epoch"
+                    ))
+                };
+                text.parse().map(Timestamp).map_err(wrong)
+            }
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Timestamp, E> {
+                Err(E::custom(format!(
+                    "timestamp {number} is a number, expected a string: write \"{number}\""
+                )))
+            }
+        }
+        deserializer.deserialize_any(Digits)
+    }
+}
+
 /// Structured metadata: strings only, unlike labels.
 #[derive(Default)]
 struct MetadataMap<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
@@ -277,7 +302,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for MetadataMap<'a> {
         impl<'de> Visitor<'de> for Pairs {
             type Value = MetadataMap<'de>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object of metadata names and string values")
+                f.write_str("an object of structured metadata, such as {\"trace_id\": \"7f\"}")
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut pairs = Vec::new();
@@ -366,7 +391,12 @@ impl<'de> Visitor<'de> for StringVisitor {
     }
 }
 
-/// A label's value: a string, or the text of a number or a boolean.
+fn json_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Scalar<'de>, D::Error> {
+    let value = serde_json::Value::deserialize(deserializer)?;
+    Ok(Scalar(Cow::Owned(value.to_string())))
+}
+
+/// A label's value: a string, or the JSON text of anything else, as Loki takes it.
 struct Scalar<'a>(Cow<'a, str>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Scalar<'a> {
@@ -375,7 +405,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Scalar<'a> {
         impl<'de> Visitor<'de> for Any {
             type Value = Scalar<'de>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string, a number or a boolean")
+                f.write_str("a value")
             }
             fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Self::Value, E> {
                 Ok(Scalar(Cow::Borrowed(text)))
@@ -394,6 +424,15 @@ impl<'de: 'a, 'a> Deserialize<'de> for Scalar<'a> {
             }
             fn visit_f64<E: de::Error>(self, number: f64) -> Result<Self::Value, E> {
                 Ok(Scalar(Cow::Owned(number.to_string())))
+            }
+            fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
+                Ok(Scalar(Cow::Borrowed("null")))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
+                json_text(SeqAccessDeserializer::new(seq))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                json_text(MapAccessDeserializer::new(map))
             }
         }
         deserializer.deserialize_any(Any)

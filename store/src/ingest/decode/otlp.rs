@@ -87,11 +87,10 @@ fn stream(logs: ResourceLogs, now: i64) -> StreamEntries {
         let scope_metadata = scope(scope_logs.scope.unwrap_or_default());
         for record in scope_logs.log_records {
             let mut entry = entry(record, now);
-            // Later ones don't replace earlier ones: a record's own attributes are the nearest to the truth.
             entry
                 .metadata
                 .extend(resource_metadata.iter().chain(&scope_metadata).cloned());
-            first_of_each_name(&mut entry.metadata);
+            one_of_each_name(&mut entry.metadata);
             entries.push(entry);
         }
     }
@@ -101,9 +100,16 @@ fn stream(logs: ResourceLogs, now: i64) -> StreamEntries {
     }
 }
 
-fn first_of_each_name(pairs: &mut Vec<Pair>) {
+/// Of several pairs with one name Loki shows the last, and none if one of them has no value.
+fn one_of_each_name(pairs: &mut Vec<Pair>) {
     pairs.sort_by(|a, b| a.0.cmp(&b.0));
-    pairs.dedup_by(|later, earlier| later.0 == earlier.0);
+    pairs.dedup_by(|later, earlier| {
+        let same = later.0 == earlier.0;
+        if same && !earlier.1.is_empty() {
+            std::mem::swap(later, earlier);
+        }
+        same
+    });
 }
 
 fn scope(scope: InstrumentationScope) -> Vec<Pair> {
@@ -184,8 +190,8 @@ fn flatten(prefix: &str, attribute: KeyValue, depth: usize, out: &mut Vec<Pair>)
     } else {
         format!("{prefix}_{}", attribute.key)
     };
-    let Some(value) = attribute.value else { return };
-    match value.value {
+    // One without a value has the name all the same: others of that name don't count.
+    match attribute.value.and_then(|value| value.value) {
         Some(Value::KvlistValue(map)) if depth < MAX_DEPTH => {
             for member in map.values {
                 flatten(&name, member, depth + 1, out);
@@ -201,6 +207,7 @@ fn as_text(value: &AnyValue) -> String {
         None => String::new(),
         Some(Value::StringValue(text)) => text.clone(),
         Some(Value::BytesValue(bytes)) => BASE64.encode(bytes),
+        Some(Value::DoubleValue(number)) if *number == 0.0 && number.is_sign_negative() => "-0".to_owned(),
         Some(_) => as_json(value, 0).to_string(),
     }
 }
@@ -213,7 +220,8 @@ fn as_json(value: &AnyValue, depth: usize) -> serde_json::Value {
         Some(Value::StringValue(text)) => text.clone().into(),
         Some(Value::BoolValue(flag)) => (*flag).into(),
         Some(Value::IntValue(number)) => (*number).into(),
-        Some(Value::DoubleValue(number)) => (*number).into(),
+        Some(Value::DoubleValue(number)) => json_number(*number),
+        Some(Value::BytesValue(bytes)) if bytes.is_empty() => serde_json::Value::Null,
         Some(Value::BytesValue(bytes)) => BASE64.encode(bytes).into(),
         Some(Value::ArrayValue(list)) => list
             .values
@@ -239,6 +247,16 @@ fn as_json(value: &AnyValue, depth: usize) -> serde_json::Value {
         }
         _ => serde_json::Value::Null,
     }
+}
+
+/// A number as Go writes it in JSON: `3` for 3.0.
+fn json_number(number: f64) -> serde_json::Value {
+    /// Whole numbers below it are written with all their digits.
+    const ALL_DIGITS_BELOW: f64 = 1e15;
+    if number.fract() == 0.0 && number.abs() < ALL_DIGITS_BELOW {
+        return (number as i64).into();
+    }
+    number.into()
 }
 
 fn hex(bytes: &[u8]) -> String {
