@@ -82,6 +82,10 @@ pub(super) async fn volume_range(
 }
 
 fn volume_request(params: &Params, range: bool) -> Result<VolumeRequest, ApiError> {
+    let limit = match params.get("limit") {
+        "0" => 100,
+        _ => params.limit("limit", 100)?,
+    };
     let (start, end) = bounds(params)?;
     let step = params.step(start, end)?;
     if range {
@@ -104,11 +108,7 @@ fn volume_request(params: &Params, range: bool) -> Result<VolumeRequest, ApiErro
         step: range.then_some(step),
         target_labels: targets.map(str::to_owned).collect(),
         by,
-        limit: if params.get("limit") == "0" {
-            100
-        } else {
-            params.limit("limit", 100)?
-        },
+        limit,
     })
 }
 

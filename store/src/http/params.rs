@@ -93,13 +93,13 @@ impl Params {
         let named = |name: &str, why: ParamError| {
             ParamError(format!("could not parse '{name}' parameter: {}", why.0))
         };
-        let end = parse_timestamp(self.get("end"))
-            .map_err(|why| named("end", why))?
-            .unwrap_or(now);
         let since = match self.get("since") {
             "" => DEFAULT_SINCE_NS,
             text => parse_prometheus_duration(text).map_err(|why| named("since", why))?,
         };
+        let end = parse_timestamp(self.get("end"))
+            .map_err(|why| named("end", why))?
+            .unwrap_or(now);
         let start = parse_timestamp(self.get("start")).map_err(|why| named("start", why))?;
         Ok((start.unwrap_or_else(|| end.min(now).saturating_sub(since)), end))
     }

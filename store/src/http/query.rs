@@ -154,8 +154,8 @@ async fn query(
     headers: HeaderMap,
     params: Params,
 ) -> Result<Response, ApiError> {
-    let time = params.time(now_ns())?;
     params.limit("limit", 100)?;
+    let time = params.time(now_ns())?;
     params.direction()?;
     match rankline_logql::parse(params.query()?)? {
         Expr::Log(_) => Err(ParamError(

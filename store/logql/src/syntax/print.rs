@@ -144,7 +144,9 @@ impl Display for LabelFilter {
             }
             Self::Text(matcher) => matcher.fmt(f),
             Self::Number { name, op, value } => {
-                write!(f, "{name}{}{}", op.as_str(), format_float_f(*value))
+                // `-0` would be read as a duration.
+                let value = if *value == 0.0 { 0.0 } else { *value };
+                write!(f, "{name}{}{}", op.as_str(), format_float_f(value))
             }
             Self::Duration { name, op, nanos } => {
                 write!(f, "{name}{}{}", op.as_str(), format_go_duration(*nanos))
@@ -201,8 +203,10 @@ impl Display for LabelChoice {
 impl Display for MetricExpr {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
+            // `-0` would be read as a duration.
+            Self::Literal(value) if *value == 0.0 && value.is_sign_negative() => f.write_str("-0.0"),
             Self::Literal(value) => f.write_str(&format_float_g(*value)),
-            Self::Vector(value) => write!(f, "vector({value:.6})"),
+            Self::Vector(value) => write!(f, "vector({})", six_decimals(*value)),
             Self::Range(aggregation) => aggregation.fmt(f),
             Self::Aggregate(aggregation) => aggregation.fmt(f),
             Self::Binary(binary) => write!(f, "({} {} {})", binary.left, Operator(binary), binary.right),
@@ -288,6 +292,15 @@ impl Display for LogRange {
             write!(f, " offset {}", format_go_duration(self.offset))?;
         }
         Ok(())
+    }
+}
+
+/// As Loki prints the number of `vector`, or in full where six decimals are another number.
+fn six_decimals(value: f64) -> String {
+    let short = format!("{value:.6}");
+    match short.parse::<f64>() {
+        Ok(again) if value == again => short,
+        _ => format_float_g(value),
     }
 }
 
