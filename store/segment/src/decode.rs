@@ -38,14 +38,14 @@ impl Payload<'_> {
 
 /// The lines of a block, as they are stored.
 #[derive(Debug)]
-pub enum BlockText<'a> {
+pub enum BlockText {
     /// As one text.
     Plain(Lines),
     /// As templates and variables.
-    Templates(Box<TemplateLines<'a>>),
+    Templates(Box<TemplateLines>),
 }
 
-impl BlockText<'_> {
+impl BlockText {
     /// All lines, put together.
     ///
     /// # Errors
@@ -54,6 +54,15 @@ impl BlockText<'_> {
         match self {
             BlockText::Plain(lines) => Ok(lines),
             BlockText::Templates(lines) => lines.all_lines(),
+        }
+    }
+
+    /// Heap bytes of what is decoded so far, for memory budgets.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        match self {
+            BlockText::Plain(lines) => lines.text().len() + lines.offsets().len() * 4,
+            BlockText::Templates(lines) => lines.heap_bytes(),
         }
     }
 }
@@ -67,18 +76,18 @@ impl BlockMeta {
     pub fn decode_text<'a>(
         &'a self,
         bytes: impl Fn(&ColumnKind) -> &'a [u8],
-    ) -> Result<BlockText<'a>, SegmentError> {
+    ) -> Result<BlockText, SegmentError> {
         let lengths = bytes(&ColumnKind::LineLengths);
         if !self.has_templates() {
             let lines = self.decode_lines(lengths, bytes(&ColumnKind::LineText))?;
             return Ok(BlockText::Plain(lines));
         }
         let stored = Stored {
-            lengths,
-            templates: bytes(&ColumnKind::Templates),
-            ids: bytes(&ColumnKind::TemplateIds),
-            variables: bytes(&ColumnKind::Variables),
-            other: bytes(&ColumnKind::OtherText),
+            lengths: lengths.to_vec(),
+            templates: bytes(&ColumnKind::Templates).to_vec(),
+            ids: bytes(&ColumnKind::TemplateIds).to_vec(),
+            variables: bytes(&ColumnKind::Variables).to_vec(),
+            other: bytes(&ColumnKind::OtherText).to_vec(),
         };
         Ok(BlockText::Templates(Box::new(TemplateLines::new(self, stored)?)))
     }

@@ -132,6 +132,9 @@ options! {
     /// Memory one query may keep until it answers: its rows, its series. Beyond it the query gets 400. The blocks that
     /// all queries are reading may take a quarter of it together; beyond that queries wait for each other.
     query_memory_bytes: ByteSize = ByteSize(512 << 20);
+    /// Memory for decoded columns of blocks that queries looked at. More answers repeated questions, and questions about
+    /// the same days, faster; 0 decodes anew each time.
+    query_cache_bytes: ByteSize = ByteSize(96 << 20);
     /// Threads that scan blocks; 0 means one for each core.
     query_threads: usize = 0;
     /// Merge small segments into large ones in the background. Off, queries over long times get slower and slower;

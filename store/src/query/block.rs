@@ -2,6 +2,7 @@
 //!
 //! Reading is async and never computes; decoding runs on the workers.
 
+use super::hot::{BlockKey, HotBlock};
 use super::select::BlockTask;
 use super::{Engine, QueryError, QueryStats};
 use bytes::Bytes;
@@ -10,6 +11,7 @@ use rankline_segment::{
     BlockText, ColumnKind, ColumnMeta, Lines, MetadataColumn, RowSet, SegmentError, StreamRun,
 };
 use std::ops::Range;
+use std::sync::Arc;
 
 /// The columns beyond streams and timestamps that a scan looks at.
 #[derive(Clone)]
@@ -49,9 +51,9 @@ impl Needs {
     }
 }
 
-/// Encoded columns of one block.
-#[derive(Default)]
+/// A block as far as it is decoded, and the encoded columns that it lacks.
 pub(super) struct Encoded {
+    pub(super) hot: Arc<HotBlock>,
     columns: Vec<(ColumnMeta, Bytes)>,
 }
 
@@ -61,6 +63,15 @@ impl Encoded {
             .iter()
             .find(|(column, _)| column.kind == *kind)
             .map(|(_, bytes)| bytes)
+    }
+
+    /// Bytes of a column; none when it wasn't read.
+    pub(super) fn column(&self, kind: &ColumnKind) -> &[u8] {
+        self.get(kind).map(Bytes::as_ref).unwrap_or_default()
+    }
+
+    pub(super) fn columns(&self) -> &[(ColumnMeta, Bytes)] {
+        &self.columns
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -79,7 +90,7 @@ pub(super) struct Span {
 
 /// Timestamps of a block, and the rows a query looks at.
 pub(super) struct Rows {
-    pub(super) ts: Vec<i64>,
+    pub(super) ts: Arc<Vec<i64>>,
     /// Ascending, apart, none empty.
     pub(super) spans: Vec<Span>,
 }
@@ -105,12 +116,13 @@ impl Rows {
 }
 
 /// Decoded columns that [`Needs`] asked for.
-pub(super) struct Body<'a> {
-    pub(super) text: Option<BlockText<'a>>,
-    pub(super) lengths: Option<Vec<u32>>,
+pub(super) struct Body {
+    hot: Arc<HotBlock>,
+    lines: bool,
+    lengths: bool,
     /// The rows that can pass the head filters, when that is known without a look at lines.
     pub(super) candidates: Option<RowSet>,
-    metadata: Vec<(Box<str>, MetadataColumn)>,
+    metadata: Vec<(Box<str>, Arc<MetadataColumn>)>,
 }
 
 /// The lines of some rows, in their order.
@@ -134,10 +146,20 @@ impl PickedLines<'_> {
     }
 }
 
-impl Body<'_> {
+impl Body {
+    /// The lines' text, if it was asked for.
+    pub(super) fn text(&self) -> Option<&BlockText> {
+        self.hot.text().filter(|_| self.lines)
+    }
+
+    /// The lines' lengths, if they were asked for without the text.
+    pub(super) fn lengths(&self) -> Option<&[u32]> {
+        self.hot.lengths().filter(|_| self.lengths)
+    }
+
     /// The lines of `rows`.
     pub(super) fn pick(&self, rows: &[u32]) -> Result<PickedLines<'_>, SegmentError> {
-        Ok(match &self.text {
+        Ok(match self.text() {
             None => PickedLines::None,
             Some(BlockText::Plain(lines)) => PickedLines::Whole(lines),
             Some(BlockText::Templates(text)) => PickedLines::Own(text.lines(rows)?),
@@ -158,7 +180,7 @@ impl Body<'_> {
     pub(super) fn line_bytes(&self, rows: &Range<u32>) -> Result<u64, SegmentError> {
         let (start, end) = (rows.start as usize, rows.end as usize);
         let sum = |lengths: &[u32]| lengths[start..end].iter().map(|length| u64::from(*length)).sum();
-        Ok(match (&self.text, &self.lengths) {
+        Ok(match (self.text(), self.lengths()) {
             (Some(BlockText::Plain(lines)), _) => u64::from(lines.offsets()[end] - lines.offsets()[start]),
             (Some(BlockText::Templates(text)), _) => sum(text.lengths()?),
             (None, Some(lengths)) => sum(lengths),
@@ -177,18 +199,13 @@ impl BlockTask {
 
     /// Decodes streams and timestamps and picks the rows of the selected streams in `start..end` (ns).
     pub(super) fn rows(&self, encoded: &Encoded, start: i64, end: i64) -> Result<Rows, QueryError> {
-        let column = |kind: &ColumnKind| encoded.get(kind).map(Bytes::as_ref).unwrap_or_default();
         let meta = self.meta();
-        let runs = meta
-            .decode_streams(column(&ColumnKind::Streams))
-            .map_err(|why| self.wrong(why))?;
-        let ts = meta
-            .decode_timestamps(column(&ColumnKind::Timestamps))
-            .map_err(|why| self.wrong(why))?;
+        let head = encoded.hot.head(meta, encoded).map_err(|why| self.wrong(why))?;
+        let (runs, ts) = (&head.runs, Arc::clone(&head.ts));
         let inside = meta.min_ts >= start && meta.max_ts < end;
         let mut spans = Vec::new();
         let mut selected = self.streams().iter().copied().peekable();
-        for run in &runs {
+        for run in runs {
             while selected.next_if(|stream| *stream < run.stream).is_some() {}
             if selected.peek() != Some(&run.stream) {
                 continue;
@@ -225,38 +242,29 @@ impl BlockTask {
     }
 
     /// Decodes what else was fetched.
-    pub(super) fn body<'a>(&'a self, encoded: &'a Encoded, needs: &Needs) -> Result<Body<'a>, QueryError> {
-        let meta = self.meta();
-        let column = |kind: &ColumnKind| encoded.get(kind).map(Bytes::as_ref).unwrap_or_default();
-        let lengths = column(&ColumnKind::LineLengths);
-        let mut body = Body {
-            text: None,
-            lengths: None,
+    pub(super) fn body(&self, encoded: &Encoded, needs: &Needs) -> Result<Body, QueryError> {
+        let (meta, hot) = (self.meta(), &encoded.hot);
+        hot.load(meta, encoded, needs).map_err(|why| self.wrong(why))?;
+        let wanted = meta
+            .metadata_columns()
+            .filter(|(_, column)| needs.wants(&column.kind));
+        let metadata = wanted.filter_map(|(name, _)| Some((name.into(), hot.metadata(name)?)));
+        Ok(Body {
+            hot: Arc::clone(hot),
+            lines: needs.lines,
+            lengths: needs.lengths && !needs.lines,
             candidates: None,
-            metadata: Vec::new(),
-        };
-        if needs.lines {
-            body.text = Some(meta.decode_text(column).map_err(|why| self.wrong(why))?);
-        } else if needs.lengths {
-            body.lengths = Some(meta.decode_line_lengths(lengths).map_err(|why| self.wrong(why))?);
-        }
-        for (column, bytes) in &encoded.columns {
-            if let ColumnKind::Metadata(name) = &column.kind {
-                let values = meta
-                    .decode_metadata(column, bytes)
-                    .map_err(|why| self.wrong(why))?;
-                body.metadata.push((name.clone(), values));
-            }
-        }
-        Ok(body)
+            metadata: metadata.collect(),
+        })
+    }
+
+    /// Names the block.
+    pub(super) fn key(&self) -> BlockKey {
+        (self.part.segment.key.id, self.block)
     }
 
     /// The lines of neighbouring rows.
-    pub(super) fn lines<'b>(
-        &self,
-        body: &'b Body<'_>,
-        rows: &Range<u32>,
-    ) -> Result<PickedLines<'b>, QueryError> {
+    pub(super) fn lines<'b>(&self, body: &'b Body, rows: &Range<u32>) -> Result<PickedLines<'b>, QueryError> {
         let rows: Vec<u32> = rows.clone().collect();
         body.pick(&rows).map_err(|why| self.wrong(why))
     }
@@ -283,6 +291,10 @@ impl BlockTask {
     }
 }
 
+fn is_head(kind: &ColumnKind) -> bool {
+    matches!(kind, ColumnKind::Streams | ColumnKind::Timestamps)
+}
+
 fn whole(run: &StreamRun) -> Range<u32> {
     run.first_row..run.first_row + run.rows
 }
@@ -303,10 +315,7 @@ impl Engine {
         task: &BlockTask,
         stats: &mut QueryStats,
     ) -> Result<Encoded, QueryError> {
-        self.fetch(task, stats, |kind| {
-            matches!(kind, ColumnKind::Streams | ColumnKind::Timestamps)
-        })
-        .await
+        self.fetch(task, &Needs::HEAD, stats, is_head).await
     }
 
     /// Reads what `needs` asks for beyond [`Engine::fetch_head`].
@@ -316,7 +325,7 @@ impl Engine {
         needs: &Needs,
         stats: &mut QueryStats,
     ) -> Result<Encoded, QueryError> {
-        self.fetch(task, stats, |kind| needs.wants(kind)).await
+        self.fetch(task, needs, stats, |kind| needs.wants(kind)).await
     }
 
     /// Reads all that a scan needs at once.
@@ -326,30 +335,35 @@ impl Engine {
         needs: &Needs,
         stats: &mut QueryStats,
     ) -> Result<Encoded, QueryError> {
-        let head = |kind: &ColumnKind| matches!(kind, ColumnKind::Streams | ColumnKind::Timestamps);
-        self.fetch(task, stats, |kind| head(kind) || needs.wants(kind))
+        self.fetch(task, needs, stats, |kind| is_head(kind) || needs.wants(kind))
             .await
     }
 
     async fn fetch(
         &self,
         task: &BlockTask,
+        needs: &Needs,
         stats: &mut QueryStats,
         wanted: impl Fn(&ColumnKind) -> bool,
     ) -> Result<Encoded, QueryError> {
+        let hot = self.blocks.get(&task.key());
         let columns: Vec<ColumnMeta> = task
             .meta()
             .columns
             .iter()
-            .filter(|column| wanted(&column.kind))
+            .filter(|column| wanted(&column.kind) && hot.lacks(&column.kind, needs))
             .cloned()
             .collect();
         if columns.is_empty() {
-            return Ok(Encoded::default());
+            return Ok(Encoded {
+                hot,
+                columns: Vec::new(),
+            });
         }
         let ranges: Vec<Range<u64>> = columns.iter().map(ColumnMeta::range).collect();
         let bytes = self.storage.read_ranges(&task.part.segment.path, &ranges).await?;
         let encoded = Encoded {
+            hot,
             columns: columns.into_iter().zip(bytes).collect(),
         };
         stats.requests += 1;

@@ -35,7 +35,7 @@ pub(super) trait Scan: Send + Sync + 'static {
         &self,
         task: &BlockTask,
         rows: &Rows,
-        body: &Body<'_>,
+        body: &Body,
         stats: &mut QueryStats,
     ) -> Result<(), QueryError>;
 }
@@ -68,15 +68,10 @@ impl<S: Scan> Driver<S> {
 
     /// Decodes the body; `None` when no row of the block can pass the head filters, as far as that can be told
     /// without putting lines together.
-    fn body<'a>(
-        &self,
-        task: &'a BlockTask,
-        encoded: &'a Encoded,
-        needs: &Needs,
-    ) -> Result<Option<Body<'a>>, QueryError> {
+    fn body(&self, task: &BlockTask, encoded: &Encoded, needs: &Needs) -> Result<Option<Body>, QueryError> {
         self.cancel.check()?;
         let mut body = task.body(encoded, needs)?;
-        if let Some(BlockText::Templates(text)) = &body.text
+        if let Some(BlockText::Templates(text)) = body.text()
             && let Some(head) = self.scan.head()
             && !head.is_empty()
         {
@@ -89,14 +84,14 @@ impl<S: Scan> Driver<S> {
         Ok(Some(body))
     }
 
-    fn scan(&self, task: &BlockTask, mut rows: Rows, body: &Body<'_>) -> Result<(), QueryError> {
+    fn scan(&self, task: &BlockTask, mut rows: Rows, body: &Body) -> Result<(), QueryError> {
         deleted::sift(task, &mut rows, body)?;
         let mut stats = QueryStats {
             lines: rows.count(),
             blocks: 1,
             ..QueryStats::default()
         };
-        let whole = stats.lines == u64::from(task.meta().rows) && body.text.is_some();
+        let whole = stats.lines == u64::from(task.meta().rows) && body.text().is_some();
         stats.line_bytes = if whole {
             task.meta().line_bytes
         } else {
@@ -155,22 +150,25 @@ impl Engine {
         let _memory = self.memory.take(task.memory(&needs)).await;
         if driver.scan.probes() {
             let head = self.fetch_head(&task, &mut stats).await?;
-            let (own, of) = (driver.clone(), task.clone());
-            match self.workers.run(move || own.rows(&of, &head)).await? {
+            let (own, of, hot) = (driver.clone(), task.clone(), Arc::clone(&head.hot));
+            let rows = self.workers.run(move || own.rows(&of, &head)).await?;
+            self.blocks.keep(task.key(), &hot);
+            match rows {
                 None => stats.blocks_skipped += 1,
                 Some(rows) => {
                     let encoded = self.fetch_body(&task, &needs, &mut stats).await?;
-                    let own = driver.clone();
+                    let (own, key, hot) = (driver.clone(), task.key(), Arc::clone(&encoded.hot));
                     let scanned = move || match own.body(&task, &encoded, &needs)? {
                         None => own.skip(),
                         Some(body) => own.scan(&task, rows, &body),
                     };
                     self.workers.run(scanned).await?;
+                    self.blocks.keep(key, &hot);
                 }
             }
         } else {
             let all = self.fetch_all(&task, &needs, &mut stats).await?;
-            let own = driver.clone();
+            let (own, key, hot) = (driver.clone(), task.key(), Arc::clone(&all.hot));
             let scanned = move || {
                 let Some(body) = own.body(&task, &all, &needs)? else {
                     return own.skip();
@@ -181,6 +179,7 @@ impl Engine {
                 }
             };
             self.workers.run(scanned).await?;
+            self.blocks.keep(key, &hot);
         }
         driver.stats.lock().add(&stats);
         Ok(())

@@ -50,14 +50,14 @@ impl HeadSearch {
     }
 
     /// Rows of a block that is stored as templates and that can pass; no other row does.
-    pub(super) fn candidates(&self, text: &TemplateLines<'_>) -> Result<RowSet, SegmentError> {
+    pub(super) fn candidates(&self, text: &TemplateLines) -> Result<RowSet, SegmentError> {
         self.templates.candidates(text)
     }
 
     /// Rows of `ranges` (ascending, apart) that pass every filter, ascending. A body without lines passes.
-    pub(super) fn passed(&self, body: &Body<'_>, ranges: &[Range<u32>]) -> Result<Vec<u32>, SegmentError> {
+    pub(super) fn passed(&self, body: &Body, ranges: &[Range<u32>]) -> Result<Vec<u32>, SegmentError> {
         let all = || ranges.iter().cloned().flatten().collect();
-        match &body.text {
+        match body.text() {
             Some(_) if self.is_empty() => Ok(all()),
             None => Ok(all()),
             Some(BlockText::Plain(lines)) => Ok(self.rows(lines, ranges)),
@@ -144,7 +144,7 @@ impl TemplateSearch {
         Self { with, without, rest }
     }
 
-    fn candidates(&self, text: &TemplateLines<'_>) -> Result<RowSet, SegmentError> {
+    fn candidates(&self, text: &TemplateLines) -> Result<RowSet, SegmentError> {
         let mut rows = RowSet::all(text.rows());
         for needle in &self.with {
             rows.intersect(&text.rows_with(needle)?);
@@ -160,7 +160,7 @@ impl TemplateSearch {
 
     fn passed(
         &self,
-        text: &TemplateLines<'_>,
+        text: &TemplateLines,
         candidates: &RowSet,
         ranges: &[Range<u32>],
     ) -> Result<Vec<u32>, SegmentError> {

@@ -165,7 +165,7 @@ impl Scan for LogScan {
         &self,
         task: &BlockTask,
         rows: &Rows,
-        body: &Body<'_>,
+        body: &Body,
         stats: &mut QueryStats,
     ) -> Result<(), QueryError> {
         let spans = joined(rows.spans.iter().map(|span| span.rows.clone()));
@@ -251,7 +251,7 @@ impl Found {
         &mut self,
         task: &BlockTask,
         rows: &Rows,
-        body: &Body<'_>,
+        body: &Body,
         (row, line): (u32, &str),
         runner: &mut Runner,
         stats: &mut QueryStats,

@@ -83,7 +83,7 @@ impl Scan for LeafScan {
         &self,
         task: &BlockTask,
         rows: &Rows,
-        body: &Body<'_>,
+        body: &Body,
         stats: &mut QueryStats,
     ) -> Result<(), QueryError> {
         let leaf = &self.plan.leaves()[self.leaf];
@@ -125,18 +125,18 @@ impl LeafScan {
 }
 
 /// One block on its way into an accumulator.
-struct Fold<'a, 'b> {
+struct Fold<'a> {
     scan: &'a LeafScan,
     task: &'a BlockTask,
     rows: &'a Rows,
-    body: &'a Body<'b>,
+    body: &'a Body,
     sum: &'a mut Accumulator,
     stats: &'a mut QueryStats,
     /// The stream the accumulator is set to.
     stream: Option<u32>,
 }
 
-impl<'a, 'b> Fold<'a, 'b> {
+impl<'a> Fold<'a> {
     fn set_stream(&mut self, stream: u32) {
         if self.stream != Some(stream) {
             self.sum.set_stream(&self.task.part.labels(stream));
@@ -150,7 +150,7 @@ impl<'a, 'b> Fold<'a, 'b> {
         for span in &rows.spans {
             self.set_stream(span.stream);
             let ts = rows.ts_of(&span.rows);
-            match &self.body.lengths {
+            match self.body.lengths() {
                 _ if span.shared => self.shared_run(span, rows_only)?,
                 _ if rows_only => self.sum.add_rows(ts)?,
                 Some(lengths) => {
@@ -175,7 +175,7 @@ impl<'a, 'b> Fold<'a, 'b> {
     }
 
     fn shared_run(&mut self, span: &Span, rows_only: bool) -> Result<(), QueryError> {
-        let (rows, body): (&'a Rows, &'a Body<'b>) = (self.rows, self.body);
+        let (rows, body): (&'a Rows, &'a Body) = (self.rows, self.body);
         let mut metadata = Vec::new();
         let picked: Vec<u32> = span.rows.clone().collect();
         let lines = body.pick(&picked).map_err(|why| self.task.wrong(why))?;
@@ -202,7 +202,7 @@ impl<'a, 'b> Fold<'a, 'b> {
 
     /// Folds entries one by one, those that pass the head filters.
     fn entries(&mut self) -> Result<(), QueryError> {
-        let (rows, body): (&'a Rows, &'a Body<'b>) = (self.rows, self.body);
+        let (rows, body): (&'a Rows, &'a Body) = (self.rows, self.body);
         let ranges = joined(rows.spans.iter().map(|span| span.rows.clone()));
         let passed = self
             .scan

@@ -10,6 +10,7 @@ mod drive;
 mod error;
 mod fields;
 mod head;
+mod hot;
 mod index;
 mod logs;
 mod metrics;
@@ -61,6 +62,8 @@ pub struct QueryLimits {
     pub query_memory: usize,
     /// Bytes of blocks that all queries together may have on their way.
     pub block_memory: usize,
+    /// Bytes of decoded columns that are kept for queries to come; 0: none.
+    pub cache: usize,
     /// Threads that scan blocks; 0: one for each core.
     pub threads: usize,
     /// Blocks a query fetches ahead; 0: four for each thread.
@@ -77,6 +80,7 @@ impl From<&Config> for QueryLimits {
             timeout: config.query_timeout,
             query_memory: bytes(config.query_memory_bytes),
             block_memory: bytes(config.query_memory_bytes) / 4,
+            cache: bytes(config.query_cache_bytes),
             threads: config.query_threads,
             read_ahead: 0,
         }
@@ -92,6 +96,7 @@ impl Default for QueryLimits {
             timeout: Duration::from_secs(300),
             query_memory: 512 << 20,
             block_memory: 128 << 20,
+            cache: 96 << 20,
             threads: 0,
             read_ahead: 0,
         }
@@ -107,6 +112,7 @@ pub struct Engine {
     limits: QueryLimits,
     workers: workers::Workers,
     memory: budget::BlockMemory,
+    blocks: hot::HotBlocks,
     selections: select::SelectionCache,
     label_indexes: index::LabelIndexCache,
 }
@@ -125,6 +131,7 @@ impl Engine {
             catalog,
             storage,
             memory: budget::BlockMemory::new(limits.block_memory),
+            blocks: hot::HotBlocks::new(limits.cache as u64),
             workers,
             selections: moka::sync::Cache::builder()
                 .weigher(weight)

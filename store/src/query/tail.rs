@@ -228,7 +228,7 @@ impl Engine {
     }
 }
 
-fn entry(rows: &Rows, body: &Body<'_>, row: u32, line: &str) -> Entry {
+fn entry(rows: &Rows, body: &Body, row: u32, line: &str) -> Entry {
     let mut metadata = Vec::new();
     body.metadata(row, &mut metadata);
     Entry {

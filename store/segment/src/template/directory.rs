@@ -73,6 +73,15 @@ impl Directory {
             .partition_point(|template| template.text.end <= offset)
     }
 
+    /// Heap bytes, for memory budgets.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.text.len()
+            + self.constants.len()
+            + self.templates.len() * size_of::<Template>()
+            + self.columns.len() * size_of::<Column>()
+            + self.chunks.len() * size_of::<Chunk>()
+    }
+
     pub(crate) fn constant(&self, column: &Column) -> Option<&[u8]> {
         if column.layout != Layout::Constant {
             return None;

@@ -1,6 +1,6 @@
 //! The lines of a block as templates: searched without being put together, put together where asked for.
 
-use std::cell::OnceCell;
+use std::sync::OnceLock;
 
 use memchr::memmem::Finder;
 
@@ -18,27 +18,44 @@ use crate::{
 };
 
 /// Bytes of the columns that hold a block's lines as templates.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Stored<'a> {
-    pub(crate) lengths: &'a [u8],
-    pub(crate) templates: &'a [u8],
-    pub(crate) ids: &'a [u8],
-    pub(crate) variables: &'a [u8],
-    pub(crate) other: &'a [u8],
+#[derive(Debug)]
+pub(crate) struct Stored {
+    pub(crate) lengths: Vec<u8>,
+    pub(crate) templates: Vec<u8>,
+    pub(crate) ids: Vec<u8>,
+    pub(crate) variables: Vec<u8>,
+    pub(crate) other: Vec<u8>,
 }
 
-/// The lines of a block that is stored as templates. Columns are decompressed when something needs them, once.
+impl Stored {
+    fn heap_bytes(&self) -> usize {
+        let columns = [
+            &self.lengths,
+            &self.templates,
+            &self.ids,
+            &self.variables,
+            &self.other,
+        ];
+        columns.iter().map(|bytes| bytes.len()).sum()
+    }
+}
+
+/// The lines of a block that is stored as templates. Columns are decompressed when something needs them, once; many
+/// threads may ask at a time.
 #[derive(Debug)]
-pub struct TemplateLines<'a> {
-    meta: &'a BlockMeta,
-    stored: Stored<'a>,
+pub struct TemplateLines {
+    meta: BlockMeta,
+    stored: Stored,
     directory: Directory,
-    variables: OnceCell<Payload<'a>>,
-    chunks: Vec<OnceCell<Vec<u8>>>,
-    values: Vec<OnceCell<Values>>,
-    rows: OnceCell<RowIndex>,
-    lengths: OnceCell<Vec<u32>>,
-    other: OnceCell<Lines>,
+    /// The templates' text in lower case, for needles that ignore case.
+    folded: OnceLock<Vec<u8>>,
+    /// The variables column where it is compressed as a whole, on top of its chunks.
+    variables: OnceLock<Option<Vec<u8>>>,
+    chunks: Vec<OnceLock<Vec<u8>>>,
+    values: Vec<OnceLock<Values>>,
+    rows: OnceLock<RowIndex>,
+    lengths: OnceLock<Vec<u32>>,
+    other: OnceLock<Lines>,
 }
 
 /// Which rows have which template.
@@ -159,21 +176,23 @@ enum Found {
     Some(RowSet),
 }
 
-impl<'a> TemplateLines<'a> {
-    pub(crate) fn new(meta: &'a BlockMeta, stored: Stored<'a>) -> Result<Self, SegmentError> {
-        let (part, payload) = meta.sole_layout(&ColumnKind::Templates, stored.templates)?;
+impl TemplateLines {
+    pub(crate) fn new(meta: &BlockMeta, mut stored: Stored) -> Result<Self, SegmentError> {
+        let templates = std::mem::take(&mut stored.templates);
+        let (part, payload) = meta.sole_layout(&ColumnKind::Templates, &templates)?;
         let reader = Reader::new(payload.as_slice(), &part);
         let directory = Directory::read(reader, meta.rows, stored.variables.len(), meta.line_bytes)?;
         Ok(TemplateLines {
-            meta,
+            meta: meta.clone(),
             stored,
-            variables: OnceCell::new(),
-            chunks: directory.chunks.iter().map(|_| OnceCell::new()).collect(),
-            values: directory.columns.iter().map(|_| OnceCell::new()).collect(),
+            folded: OnceLock::new(),
+            variables: OnceLock::new(),
+            chunks: directory.chunks.iter().map(|_| OnceLock::new()).collect(),
+            values: directory.columns.iter().map(|_| OnceLock::new()).collect(),
             directory,
-            rows: OnceCell::new(),
-            lengths: OnceCell::new(),
-            other: OnceCell::new(),
+            rows: OnceLock::new(),
+            lengths: OnceLock::new(),
+            other: OnceLock::new(),
         })
     }
 
@@ -189,7 +208,7 @@ impl<'a> TemplateLines<'a> {
     /// When the bytes are corrupt, here and in all that follow.
     pub fn lengths(&self) -> Result<&[u32], SegmentError> {
         let lengths = get_or_try(&self.lengths, || {
-            self.meta.decode_line_lengths(self.stored.lengths)
+            self.meta.decode_line_lengths(&self.stored.lengths)
         })?;
         Ok(lengths)
     }
@@ -198,10 +217,9 @@ impl<'a> TemplateLines<'a> {
     /// letters beyond ASCII can be equal to ASCII ones in a regular expression's eyes.
     pub fn rows_with(&self, needle: &Needle) -> Result<RowSet, SegmentError> {
         let mut found: Vec<Found> = self.directory.templates.iter().map(|_| Found::None).collect();
-        let folded;
         let text = if needle.ignores_case() {
-            folded = self.directory.text.to_ascii_lowercase();
-            &folded
+            self.folded
+                .get_or_init(|| self.directory.text.to_ascii_lowercase())
         } else {
             &self.directory.text
         };
@@ -292,11 +310,11 @@ impl<'a> TemplateLines<'a> {
         for (number, part) in pairs().filter(|(number, _)| self.directory.constant(column(*number)).is_none())
         {
             let values = self.values(number, template.rows)?;
-            let meets = |ordinal: &u32| part.is_met_by(values.get(*ordinal as usize), ignore_case);
-            passed = Some(match passed {
-                None => (0..template.rows).filter(meets).collect(),
-                Some(passed) => passed.into_iter().filter(meets).collect(),
-            });
+            let now = values.matching(passed.as_deref(), |value| part.is_met_by(value, ignore_case));
+            if now.is_empty() {
+                return Ok(());
+            }
+            passed = Some(now);
         }
         match (passed, found) {
             (None, found) => *found = Found::All,
@@ -433,7 +451,7 @@ impl<'a> TemplateLines<'a> {
     fn index(&self) -> Result<&RowIndex, SegmentError> {
         get_or_try(&self.rows, || {
             let count = self.directory.templates.len();
-            let ids = self.meta.decode_template_ids(self.stored.ids, count)?;
+            let ids = self.meta.decode_template_ids(&self.stored.ids, count)?;
             let mut starts = vec![0u32; count + 2];
             ids.iter().for_each(|&id| starts[id as usize + 1] += 1);
             let declared = self.directory.templates.iter().map(|template| template.rows);
@@ -470,7 +488,9 @@ impl<'a> TemplateLines<'a> {
                 end = end.saturating_add(lengths.get(row as usize).copied().unwrap_or(0));
                 offsets.push(end);
             }
-            let (part, payload) = self.meta.sole_layout(&ColumnKind::OtherText, self.stored.other)?;
+            let (part, payload) = self
+                .meta
+                .sole_layout(&ColumnKind::OtherText, &self.stored.other)?;
             Ok(Lines::new(
                 checked_text(payload.into_vec(), &offsets, &part)?,
                 offsets,
@@ -498,13 +518,16 @@ impl<'a> TemplateLines<'a> {
         get_or_try(&self.chunks[column.chunk], || {
             let part = self.part(ColumnKind::Variables);
             let variables = get_or_try(&self.variables, || {
-                let (_, payload) = self
-                    .meta
-                    .sole_layout(&ColumnKind::Variables, self.stored.variables)?;
-                Ok(payload)
+                let stored = &self.stored.variables;
+                let (_, payload) = self.meta.sole_layout(&ColumnKind::Variables, stored)?;
+                Ok(match payload {
+                    Payload::Stored(_) => None,
+                    Payload::Expanded(bytes) => Some(bytes),
+                })
             })?;
+            let variables = variables.as_ref().unwrap_or(&self.stored.variables);
             let chunk = &self.directory.chunks[column.chunk];
-            let stored = variables.as_slice().get(chunk.stored.clone()).unwrap_or_default();
+            let stored = variables.get(chunk.stored.clone()).unwrap_or_default();
             if stored.len() == chunk.plain_len {
                 return Ok(stored.to_vec());
             }
@@ -523,22 +546,32 @@ impl<'a> TemplateLines<'a> {
         SegmentError::corrupt(self.part(ColumnKind::TemplateIds), reason)
     }
 
-    /// Heap bytes of what has been decompressed so far, for memory budgets.
+    /// Heap bytes of what is held so far, for memory budgets.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
-        let chunks = self.chunks.iter().filter_map(OnceCell::get).map(Vec::len);
+        let words = |cell: &OnceLock<Vec<u32>>| cell.get().map_or(0, |words| words.len() * 4);
+        let rows = self.rows.get().map_or(0, |index| index.ids.len() * 12);
+        let other = self
+            .other
+            .get()
+            .map_or(0, |lines| lines.text().len() + lines.offsets().len() * 4);
+        let folded = self.folded.get().map_or(0, Vec::len);
+        let variables = self.variables.get().and_then(Option::as_ref).map_or(0, Vec::len);
+        let held = self.stored.heap_bytes() + self.directory.heap_bytes() + words(&self.lengths);
+        let cells = self.values.len() * size_of::<OnceLock<Values>>();
+        let chunks = self.chunks.iter().filter_map(OnceLock::get).map(Vec::len);
         let values = self
             .values
             .iter()
-            .filter_map(OnceCell::get)
+            .filter_map(OnceLock::get)
             .map(Values::heap_bytes);
-        self.directory.text.len() + chunks.sum::<usize>() + values.sum::<usize>()
+        held + rows + other + folded + variables + cells + chunks.sum::<usize>() + values.sum::<usize>()
     }
 }
 
-/// `OnceCell::get_or_try_init`, which isn't stable.
+/// `OnceLock::get_or_try_init`, which isn't stable.
 fn get_or_try<T>(
-    cell: &OnceCell<T>,
+    cell: &OnceLock<T>,
     make: impl FnOnce() -> Result<T, SegmentError>,
 ) -> Result<&T, SegmentError> {
     if let Some(value) = cell.get() {

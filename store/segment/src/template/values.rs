@@ -256,36 +256,147 @@ fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)) as u64
 }
 
-/// A column's values: one after another in `text`, where each starts and the last ends in `offsets`.
+/// A column's values.
 #[derive(Debug)]
 pub(crate) struct Values {
+    /// The values, of a dictionary the distinct ones, one after another.
     text: Vec<u8>,
-    offsets: Vec<u32>,
+    places: Places,
+    /// Of a dictionary: the value of each row.
+    ids: Option<Ids>,
 }
 
-impl Values {
+/// Where in a text each value is.
+#[derive(Debug)]
+enum Places {
+    /// All have so many bytes.
+    Fixed(usize),
+    /// Where each starts and the last ends.
+    Offsets(Vec<u32>),
+}
+
+/// Ids of one or two bytes.
+#[derive(Debug)]
+enum Ids {
+    Narrow(Vec<u8>),
+    Wide(Vec<u16>),
+}
+
+impl Ids {
     #[inline]
-    pub(crate) fn get(&self, row: usize) -> &[u8] {
-        let end = self.offsets.get(row + 1).copied().unwrap_or(0) as usize;
-        let start = self.offsets.get(row).copied().unwrap_or(0) as usize;
-        self.text.get(start..end).unwrap_or_default()
-    }
-
-    pub(crate) fn heap_bytes(&self) -> usize {
-        self.text.len() + self.offsets.len() * 4
-    }
-
-    fn with_capacity(rows: usize, bytes: usize) -> Self {
-        let mut offsets = Vec::with_capacity(rows + 1);
-        offsets.push(0);
-        Values {
-            text: Vec::with_capacity(bytes),
-            offsets,
+    fn get(&self, row: usize) -> Option<usize> {
+        match self {
+            Ids::Narrow(ids) => ids.get(row).map(|&id| usize::from(id)),
+            Ids::Wide(ids) => ids.get(row).map(|&id| usize::from(id)),
         }
     }
 
-    fn end_value(&mut self) {
-        self.offsets.push(self.text.len() as u32);
+    fn len(&self) -> usize {
+        match self {
+            Ids::Narrow(ids) => ids.len(),
+            Ids::Wide(ids) => ids.len(),
+        }
+    }
+}
+
+impl Values {
+    /// The value of a row; nothing for rows beyond the column.
+    #[inline]
+    pub(crate) fn get(&self, row: usize) -> &[u8] {
+        match &self.ids {
+            None => self.value(row),
+            Some(ids) => ids.get(row).map_or(&[], |id| self.value(id)),
+        }
+    }
+
+    #[inline]
+    fn value(&self, number: usize) -> &[u8] {
+        let (start, end) = match &self.places {
+            Places::Fixed(width) => (number * width, (number + 1) * width),
+            Places::Offsets(offsets) => match (offsets.get(number), offsets.get(number + 1)) {
+                (Some(&start), Some(&end)) => (start as usize, end as usize),
+                _ => return &[],
+            },
+        };
+        self.text.get(start..end).unwrap_or_default()
+    }
+
+    /// Distinct values of a dictionary, all values otherwise.
+    fn count(&self) -> usize {
+        match &self.places {
+            Places::Fixed(width) => self.text.len() / (*width).max(1),
+            Places::Offsets(offsets) => offsets.len().saturating_sub(1),
+        }
+    }
+
+    fn rows(&self) -> usize {
+        self.ids.as_ref().map_or_else(|| self.count(), Ids::len)
+    }
+
+    /// Those of `rows` (all if `None`) whose value `meets`; asked once for each value of a dictionary.
+    pub(crate) fn matching(&self, rows: Option<&[u32]>, meets: impl Fn(&[u8]) -> bool) -> Vec<u32> {
+        let Some(ids) = &self.ids else {
+            return chosen(rows, self.rows(), |row| meets(self.value(row)));
+        };
+        let met: Vec<bool> = (0..self.count()).map(|id| meets(self.value(id))).collect();
+        if !met.contains(&true) {
+            return Vec::new();
+        }
+        let is_met = |row| ids.get(row).and_then(|id| met.get(id)).is_some_and(|met| *met);
+        chosen(rows, self.rows(), is_met)
+    }
+
+    pub(crate) fn heap_bytes(&self) -> usize {
+        let places = match &self.places {
+            Places::Fixed(_) => 0,
+            Places::Offsets(offsets) => offsets.len() * 4,
+        };
+        let ids = match &self.ids {
+            None => 0,
+            Some(Ids::Narrow(ids)) => ids.len(),
+            Some(Ids::Wide(ids)) => ids.len() * 2,
+        };
+        self.text.len() + places + ids
+    }
+
+    fn with_capacity(stamp: &Stamp, rows: usize, bytes: usize) -> Self {
+        let places = match stamp.fixed_len() {
+            Some(width) => Places::Fixed(width),
+            None => {
+                let mut offsets = Vec::with_capacity(rows + 1);
+                offsets.push(0);
+                Places::Offsets(offsets)
+            }
+        };
+        Values {
+            text: Vec::with_capacity(bytes),
+            places,
+            ids: None,
+        }
+    }
+
+    /// Appends a value; one that isn't as long as the stamp says is corrupt.
+    fn push(&mut self, value: &[u8], reader: &Reader<'_>) -> Result<(), SegmentError> {
+        self.text.extend_from_slice(value);
+        match &mut self.places {
+            Places::Fixed(width) if *width != value.len() => {
+                let reason = format!("a variable has {} bytes, {width} are declared", value.len());
+                Err(reader.corrupt(reason))
+            }
+            Places::Fixed(_) => Ok(()),
+            Places::Offsets(offsets) => {
+                offsets.push(self.text.len() as u32);
+                Ok(())
+            }
+        }
+    }
+}
+
+fn chosen(rows: Option<&[u32]>, count: usize, keep: impl Fn(usize) -> bool) -> Vec<u32> {
+    let keep = |row: &u32| keep(*row as usize);
+    match rows {
+        Some(rows) => rows.iter().copied().filter(keep).collect(),
+        None => (0..count as u32).filter(keep).collect(),
     }
 }
 
@@ -302,13 +413,13 @@ pub(crate) fn decode(
         return Err(reader.corrupt(format!("holds {rows} variables in {} bytes", reader.remaining())));
     }
     let most = (u64::from(stamp.max_len) * rows as u64).min(limit) as usize;
-    let mut values = Values::with_capacity(rows, most);
+    let mut values = Values::with_capacity(stamp, rows, most);
     match layout {
         Layout::Constant => return Err(reader.corrupt("a constant has no column")),
         Layout::Words => {
             for _ in 0..rows {
-                values.text.extend_from_slice(reader.until(END)?);
-                values.end_value();
+                let value = reader.until(END)?;
+                values.push(value, &reader)?;
             }
         }
         Layout::Fixed | Layout::Transposed => read_fixed(layout, stamp, rows, &mut reader, &mut values)?,
@@ -325,7 +436,7 @@ pub(crate) fn decode(
                 values.put_number(last, stamp, limit, &reader)?;
             }
         }
-        Layout::Dictionary => read_dictionary(rows, limit, &mut reader, &mut values)?,
+        Layout::Dictionary => read_dictionary(rows, &mut reader, &mut values)?,
     }
     reader.finish()?;
     Ok(values)
@@ -353,9 +464,7 @@ impl Values {
         if let Some(len) = stamp.fixed_len() {
             at = at.min(MAX_DIGITS.saturating_sub(len));
         }
-        self.text.extend_from_slice(&digits[at..]);
-        self.end_value();
-        Ok(())
+        self.push(&digits[at..], reader)
     }
 }
 
@@ -366,7 +475,9 @@ fn read_fixed(
     reader: &mut Reader<'_>,
     values: &mut Values,
 ) -> Result<(), SegmentError> {
-    let width = stamp.fixed_len().unwrap_or(0);
+    let Some(width) = stamp.fixed_len().filter(|width| *width > 0) else {
+        return Err(reader.corrupt("variables of a fixed length have none"));
+    };
     let bytes = reader.take(width.saturating_mul(rows))?;
     if layout == Layout::Fixed {
         values.text.extend_from_slice(bytes);
@@ -378,7 +489,6 @@ fn read_fixed(
             }
         }
     }
-    values.offsets.extend((1..=rows).map(|row| (row * width) as u32));
     Ok(())
 }
 
@@ -402,27 +512,25 @@ fn read_offsets(
     Ok(())
 }
 
-fn read_dictionary(
-    rows: usize,
-    limit: u64,
-    reader: &mut Reader<'_>,
-    values: &mut Values,
-) -> Result<(), SegmentError> {
+fn read_dictionary(rows: usize, reader: &mut Reader<'_>, values: &mut Values) -> Result<(), SegmentError> {
     let count = reader.count("distinct variables", MAX_DICTIONARY as u64)?;
-    let distinct = (0..count)
-        .map(|_| reader.until(END))
-        .collect::<Result<Vec<_>, _>>()?;
-    let width = if count <= 1 << 8 { 1 } else { 2 };
-    for id in reader.take(rows * width)?.chunks_exact(width) {
-        let id = usize::from(id[0]) | id.get(1).map_or(0, |&high| usize::from(high) << 8);
-        let value = distinct
-            .get(id)
-            .ok_or_else(|| reader.corrupt(format!("variable {id} of {count}")))?;
-        if (values.text.len() + value.len()) as u64 > limit {
-            return Err(reader.corrupt("has more bytes of variables than the block has of lines"));
-        }
-        values.text.extend_from_slice(value);
-        values.end_value();
+    for _ in 0..count {
+        let value = reader.until(END)?;
+        values.push(value, reader)?;
     }
+    let ids = if count <= 1 << 8 {
+        Ids::Narrow(reader.take(rows)?.to_vec())
+    } else {
+        let pairs = reader.take(rows.saturating_mul(2))?.as_chunks::<2>().0;
+        Ids::Wide(pairs.iter().map(|pair| u16::from_le_bytes(*pair)).collect())
+    };
+    let highest = match &ids {
+        Ids::Narrow(ids) => ids.iter().max().map_or(0, |id| usize::from(*id)),
+        Ids::Wide(ids) => ids.iter().max().map_or(0, |id| usize::from(*id)),
+    };
+    if highest >= count {
+        return Err(reader.corrupt(format!("variable {highest} of {count}")));
+    }
+    values.ids = Some(ids);
     Ok(())
 }

@@ -73,7 +73,7 @@ fn outside(rows: Range<u32>, ts: &[i64], start: i64, end: i64) -> [Range<u32>; 2
 ///
 /// # Errors
 /// When lines of the block are corrupt.
-pub(super) fn sift(task: &BlockTask, rows: &mut Rows, body: &Body<'_>) -> Result<(), QueryError> {
+pub(super) fn sift(task: &BlockTask, rows: &mut Rows, body: &Body) -> Result<(), QueryError> {
     if !needs_content(task) {
         return Ok(());
     }

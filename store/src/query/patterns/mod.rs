@@ -118,7 +118,7 @@ impl Scan for PatternScan {
         &self,
         task: &BlockTask,
         rows: &Rows,
-        body: &Body<'_>,
+        body: &Body,
         stats: &mut QueryStats,
     ) -> Result<(), QueryError> {
         let mut taken = Vec::new();
@@ -144,7 +144,7 @@ impl PatternScan {
         span: &Span,
         (row, line): (u32, &str),
         rows: &Rows,
-        body: &Body<'_>,
+        body: &Body,
         stats: &mut QueryStats,
     ) -> Option<Sampled> {
         let ts = rows.ts[row as usize];
