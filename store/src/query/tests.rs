@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod settings;
+
 use super::*;
 use crate::catalog::{CatalogOptions, Day, SegmentKey};
 use rankline_logql::{EntryRef, Expr, Labels, LogExpr, Pipeline};

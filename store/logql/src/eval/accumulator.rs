@@ -1,5 +1,6 @@
 //! Accumulators: entries to what each window of each series needs.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::leaf::{Fold, Groups, Leaf, LeafPlan};
@@ -104,6 +105,16 @@ impl Differences {
     }
 }
 
+/// How many items at the front `pass`, where none does behind one that doesn't: looks at few of them.
+fn count_leading<T>(items: &[T], pass: impl Fn(&T) -> bool) -> usize {
+    let mut end = 1;
+    while items.get(end - 1).is_some_and(&pass) {
+        end *= 2;
+    }
+    let (known, end) = (end / 2, end.min(items.len()));
+    known + items[known..end].partition_point(pass)
+}
+
 impl Accumulator {
     pub(super) fn new(plan: Arc<LeafPlan>) -> Self {
         let runner = plan.pipeline.runner();
@@ -193,34 +204,32 @@ impl Accumulator {
     /// # Errors
     /// As [`Accumulator::add`].
     pub fn add_lengths(&mut self, ascending_ts: &[i64], lengths: &[u32]) -> Result<(), EvalError> {
-        self.add_plain(ascending_ts, |row| lengths.get(row).copied().map_or(0, i64::from))
+        self.add_plain(ascending_ts, |rows| {
+            let lengths = lengths.get(rows).unwrap_or_default();
+            lengths.iter().map(|length| i64::from(*length)).sum()
+        })
     }
 
-    fn add_plain(&mut self, ascending_ts: &[i64], length: impl Fn(usize) -> i64) -> Result<(), EvalError> {
+    /// Runs of rows in the same windows are added at once; `bytes` gives those of a run's lines.
+    fn add_plain(
+        &mut self,
+        ascending_ts: &[i64],
+        bytes: impl Fn(Range<usize>) -> i64,
+    ) -> Result<(), EvalError> {
         let windows = self.plan.windows;
-        // Runs of rows in the same windows are added at once.
-        let mut run: Option<((usize, usize), i64, i64)> = None;
-        for (row, ts) in ascending_ts.iter().enumerate() {
+        let mut at = 0;
+        while let Some((ts, rest)) = ascending_ts.get(at..).and_then(<[i64]>::split_first) {
             let Some(span) = windows.holding(*ts) else {
+                at += 1;
                 continue;
             };
-            match &mut run {
-                Some((current, rows, bytes)) if *current == span => {
-                    *rows += 1;
-                    *bytes += length(row);
-                }
-                _ => {
-                    if let Some((span, rows, bytes)) = run.take() {
-                        self.add_run(span, rows, bytes)?;
-                    }
-                    run = Some((span, 1, length(row)));
-                }
-            }
+            // Neither end of the windows that hold a time moves back as time goes on, so equal ones are neighbours.
+            let rows = 1 + count_leading(rest, |ts| windows.holding(*ts) == Some(span));
+            let count = i64::try_from(rows).unwrap_or(i64::MAX);
+            self.add_run(span, count, bytes(at..at + rows))?;
+            at += rows;
         }
-        match run {
-            Some((span, rows, bytes)) => self.add_run(span, rows, bytes),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     fn add_run(&mut self, (first, end): (usize, usize), rows: i64, bytes: i64) -> Result<(), EvalError> {

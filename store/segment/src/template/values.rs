@@ -412,7 +412,10 @@ pub(crate) fn decode(
     if rows > reader.remaining() {
         return Err(reader.corrupt(format!("holds {rows} variables in {} bytes", reader.remaining())));
     }
-    let most = (u64::from(stamp.max_len) * rows as u64).min(limit) as usize;
+    let most = match layout {
+        Layout::Dictionary => 0,
+        _ => (u64::from(stamp.max_len) * rows as u64).min(limit) as usize,
+    };
     let mut values = Values::with_capacity(stamp, rows, most);
     match layout {
         Layout::Constant => return Err(reader.corrupt("a constant has no column")),
@@ -439,6 +442,8 @@ pub(crate) fn decode(
         Layout::Dictionary => read_dictionary(rows, &mut reader, &mut values)?,
     }
     reader.finish()?;
+    // Most values are shorter than the longest one, and they may be kept for long.
+    values.text.shrink_to_fit();
     Ok(values)
 }
 
