@@ -4,6 +4,7 @@
 //! The object store is the only truth: a listing at most [`CatalogOptions::refresh`] old, plus what this replica
 //! wrote since. Nothing here is ever written anywhere.
 
+mod activity;
 mod intern;
 mod key;
 mod listing;
@@ -19,12 +20,14 @@ use rankline_logql::Labels;
 use rankline_segment::{SegmentError, SegmentFooter, TAIL_READ_BYTES, locate_footer};
 use ulid::Ulid;
 
+pub use activity::{Backlog, Reading};
 pub use intern::Stream;
 pub use key::{DAY_NS, Day, MAX_LEVEL, SegmentKey, day_folder, level_folder};
 
 use crate::metrics as names;
 use crate::storage::{Storage, StorageError};
 use crate::tenants::TenantId;
+use activity::Reads;
 use intern::Interner;
 use listing::{Known, TenantListing};
 
@@ -112,6 +115,8 @@ pub struct Catalog {
     tenants: Mutex<HashMap<TenantId, Arc<TenantListing>>>,
     /// Parsed segments by id; ids are unique over all tenants and levels.
     segments: moka::sync::Cache<Ulid, Arc<Segment>>,
+    reads: Reads,
+    backlog: Backlog,
 }
 
 impl Catalog {
@@ -128,7 +133,27 @@ impl Catalog {
             interner: Interner::default(),
             tenants: Mutex::default(),
             segments,
+            reads: Reads::default(),
+            backlog: Backlog::default(),
         }
+    }
+
+    /// Marks a read of segments as under way: while it is, this replica deletes none that was live when it began.
+    #[must_use]
+    pub fn reading(&self) -> Reading<'_> {
+        self.reads.begin()
+    }
+
+    /// How long the oldest read has been under way.
+    #[must_use]
+    pub fn longest_read(&self) -> Option<Duration> {
+        self.reads.longest()
+    }
+
+    /// What this replica flushed since compaction last looked.
+    #[must_use]
+    pub fn backlog(&self) -> &Backlog {
+        &self.backlog
     }
 
     /// How old a listing may be.

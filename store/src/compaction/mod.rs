@@ -8,8 +8,9 @@
 //! 3. two replicas merge the same: both outputs hold the same entries, which readers and the next merge fold into one.
 //!
 //! **Invariant:** a segment is deleted only when a sound segment that names it has been in the store for the grace
-//! period. So nothing but its own replacement ever takes an entry's place, and a query that began before the
-//! replacement was visible can finish. A segment that can't be read is never deleted.
+//! period, and no query of this replica began before that one was there. So nothing but its own replacement ever takes
+//! an entry's place. A query of another replica that finds a segment gone plans again. A segment that can't be read is
+//! never deleted.
 
 mod lease;
 mod merge;
@@ -52,7 +53,8 @@ const REST: Duration = Duration::from_secs(600);
 pub struct CompactionOptions {
     /// Time between two looks at the store. Shorter keeps fewer small segments, at five LISTs a tenant each time.
     pub interval: Duration,
-    /// How long replaced segments stay, so that queries that began before can finish.
+    /// How long replaced segments stay at least: time for other replicas to see their replacement. Queries of this
+    /// replica that began before keep them longer; what another replica's query misses, it plans again.
     pub grace: Duration,
     /// Merging of levels 0, 1 and 2.
     pub levels: [LevelOptions; MAX_LEVEL as usize + 1],
@@ -72,13 +74,9 @@ impl Default for CompactionOptions {
         };
         Self {
             interval: Duration::from_secs(15),
-            grace: Duration::from_secs(300),
+            grace: Duration::from_secs(10),
             // 32 MiB are some 400 MB of a training run's lines.
-            levels: [
-                level(32, 32, 8, 10),
-                level(16, 16, 32, 120),
-                level(8, 16, 32, 360),
-            ],
+            levels: [level(32, 32, 8, 1), level(16, 16, 32, 120), level(8, 16, 32, 360)],
             // Measured on 371 MB of training logs as templates, 8 MiB blocks: level 3 gives 12.07 MB, level 7 gives
             // 11.62 MB and takes nearly twice the time.
             zstd_levels: [3, 7],
@@ -204,22 +202,33 @@ impl Compactor {
         self
     }
 
-    /// Compacts what is due, again and again, until `stop`.
+    /// Compacts what is due, at once and then again and again, until `stop`: after each interval, or sooner when the
+    /// backlog of this replica's flushes is worth a merge.
     pub async fn run(&self) {
         loop {
-            tokio::select! {
-                () = self.stop.cancelled() => return,
-                () = tokio::time::sleep(self.options.interval) => {}
+            if self.stop.is_cancelled() {
+                return;
             }
+            self.catalog.backlog().clear();
+            let mut wait = self.options.interval;
             match self.round(Urgency::Due).await {
                 Ok(summary) if summary != CompactionSummary::default() => {
                     tracing::debug!(?summary, "compaction round done");
+                    // What was replaced can go then, and the outputs may be worth a merge.
+                    wait = wait.min(self.options.grace);
                 }
                 Ok(_) | Err(CompactionError::Stopped) => {}
                 Err(error) => {
                     count_failure(&error);
                     tracing::warn!(%error, "compaction could not look for work, it will try again");
                 }
+            }
+            let [flushed, ..] = &self.options.levels;
+            let backlog = self.catalog.backlog();
+            tokio::select! {
+                () = self.stop.cancelled() => {}
+                () = tokio::time::sleep(wait) => {}
+                () = backlog.reaches(flushed.min_segments as u64, flushed.target_bytes / 2) => {}
             }
         }
     }
@@ -538,7 +547,11 @@ impl Compactor {
         summary: &mut CompactionSummary,
     ) -> Result<(), CompactionError> {
         let now = SystemTime::now();
-        let old_enough = |at: SystemTime| now.duration_since(at).unwrap_or_default() >= self.options.grace;
+        let longest_read = self.catalog.longest_read();
+        let old_enough = |at: SystemTime| {
+            let age = now.duration_since(at).unwrap_or_default();
+            age >= self.options.grace && longest_read.is_none_or(|read| read < age)
+        };
         let mut objects: Vec<_> = replaced
             .into_values()
             .filter(|(_, at)| old_enough(*at))

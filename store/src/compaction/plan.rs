@@ -33,7 +33,8 @@ pub struct LevelOptions {
     pub max_segments: usize,
     /// Object bytes an output should have; segments of at least half of it are not merged any more.
     pub target_bytes: u64,
-    /// Two neighbours are enough when nothing was written beside them for so long.
+    /// Two neighbours are enough when nothing was written beside them for so long; the more there are, the less they
+    /// wait: four for half of it, eight for a quarter.
     pub settle: Duration,
 }
 
@@ -105,7 +106,13 @@ fn is_due(group: &[Object], options: &LevelOptions, now: SystemTime) -> bool {
         || bytes >= options.target_bytes / 2
         || now
             .duration_since(newest)
-            .is_ok_and(|quiet| quiet >= options.settle)
+            .is_ok_and(|quiet| quiet >= settle(group.len(), options))
+}
+
+/// How long a group of so many waits for more.
+fn settle(segments: usize, options: &LevelOptions) -> Duration {
+    let pairs = u32::try_from(segments / 2).unwrap_or(u32::MAX).max(1);
+    options.settle / pairs
 }
 
 #[cfg(test)]
@@ -161,6 +168,18 @@ mod tests {
             ids(next(&small, &[LEVEL; 3], now() + LEVEL.settle, Urgency::Due)),
             [1, 2, 3]
         );
+        // Three are one pair and wait as two do; of more, each pair counts.
+        let mut roomy = LEVEL;
+        roomy.min_segments = 8;
+        let waits = |count: u128, quiet: Duration| {
+            let live: Vec<_> = (1..=count).map(|id| object(0, id, 10)).collect();
+            next(&live, &[roomy; 3], now() + quiet, Urgency::Due).is_none()
+        };
+        let just_under = |pairs: u32| LEVEL.settle / pairs - Duration::from_millis(1);
+        for (count, pairs) in [(2, 1), (3, 1), (4, 2), (6, 3)] {
+            assert!(waits(count, just_under(pairs)), "{count} segments");
+            assert!(!waits(count, LEVEL.settle / pairs), "{count} segments");
+        }
         let many: Vec<_> = (1..5).rev().map(|id| object(0, id, 10)).collect();
         assert_eq!(ids(due(&many)), [1, 2, 3, 4]);
         assert_eq!(ids(due(&[object(0, 1, 300), object(0, 2, 300)])), [1, 2]);

@@ -307,6 +307,54 @@ async fn small_segments_become_large_ones_and_are_deleted_after_the_grace_period
 }
 
 #[tokio::test]
+async fn what_a_query_may_still_read_outlives_the_grace_period() {
+    let mut bucket = Bucket::new();
+    bucket.flush_many(4).await;
+    let catalog = bucket.catalog();
+    let stop = CancellationToken::new();
+    let compactor = Compactor::new(
+        bucket.storage(),
+        Arc::clone(&catalog),
+        options(Duration::ZERO),
+        stop,
+    );
+    let reading = catalog.reading();
+    let summary = compactor.compact_all_once().await.unwrap();
+    assert_eq!((summary.merges, summary.deleted), (1, 0));
+    assert_eq!(compactor.compact_all_once().await.unwrap().deleted, 0);
+    drop(reading);
+    assert_eq!(compactor.compact_all_once().await.unwrap().deleted, 4);
+    assert_eq!(bucket.levels().await, [1]);
+    bucket.assert_complete().await;
+}
+
+#[tokio::test]
+async fn a_backlog_of_flushes_wakes_the_compactor_before_its_interval() {
+    let mut bucket = Bucket::new();
+    let catalog = bucket.catalog();
+    let stop = CancellationToken::new();
+    let mut options = options(NEVER);
+    (options.interval, options.pause) = (NEVER, 0.0);
+    let storage = bucket.storage();
+    let compactor = Compactor::new(storage, Arc::clone(&catalog), options, stop.clone());
+    let running = tokio::spawn(async move { compactor.run().await });
+    bucket.flush_many(4).await;
+    for _ in 0..4 {
+        catalog.backlog().add(1);
+    }
+    let merged = async {
+        while !bucket.levels().await.contains(&1) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), merged)
+        .await
+        .unwrap();
+    stop.cancel();
+    running.await.unwrap();
+}
+
+#[tokio::test]
 async fn a_query_of_the_same_replica_sees_the_output_at_once() {
     let mut bucket = Bucket::new();
     bucket.flush_many(4).await;

@@ -10,6 +10,9 @@ use ulid::Ulid;
 use crate::catalog::{Day, SegmentKey};
 use crate::entry::{Entry, StreamEntries};
 
+/// zstd level of flushed segments: they are rewritten within a minute or so.
+const ZSTD_LEVEL: i32 = 1;
+
 /// A segment ready to be written.
 #[derive(Debug)]
 pub(super) struct Encoded {
@@ -94,7 +97,10 @@ pub(super) fn encode(
 }
 
 fn encode_day(day: Day, parts: &[(&StreamEntries, Range<usize>)], id: Ulid) -> Result<Encoded, SegmentError> {
-    let mut writer = SegmentWriter::new(WriterOptions::default());
+    let mut writer = SegmentWriter::new(WriterOptions {
+        zstd_level: ZSTD_LEVEL,
+        ..WriterOptions::default()
+    });
     let (mut labels, mut metadata) = (Vec::new(), Vec::new());
     for (stream, range) in parts {
         labels.clear();

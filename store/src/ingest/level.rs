@@ -134,7 +134,7 @@ fn of_words(line: &str) -> &'static str {
     let mut starts_word = true;
     for (at, byte) in bytes.iter().enumerate() {
         if starts_word
-            && matches!(byte | 0x20, b't' | b'd' | b'f' | b'c' | b'e' | b'w' | b'i')
+            && may_name_level(*byte, bytes.get(at + 1).copied())
             && let Some(level) = bytes.get(at..).and_then(word_at_start)
         {
             return level;
@@ -142,6 +142,14 @@ fn of_words(line: &str) -> &'static str {
         starts_word = is_left_boundary(*byte);
     }
     "unknown"
+}
+
+/// Whether any of [`WORDS`] begins with these two bytes: few others do, so most words of a line are passed over.
+fn may_name_level(first: u8, second: Option<u8>) -> bool {
+    matches!(
+        (first | 0x20, second.unwrap_or_default() | 0x20),
+        (b't' | b'c' | b'e', b'r') | (b'd', b'e') | (b'f' | b'w', b'a') | (b'i', b'n')
+    )
 }
 
 fn word_at_start(rest: &[u8]) -> Option<&'static str> {
@@ -310,6 +318,15 @@ mod tests {
             ("W1123 18:38:14 run.py:982] nothing", "unknown"),
         ] {
             assert_eq!(of_line(line), level, "{line}");
+        }
+    }
+
+    #[test]
+    fn every_word_of_a_level_is_looked_at() {
+        for (word, level) in WORDS {
+            assert_eq!(of_line(&format!("a [{word}] line")), level);
+            assert_eq!(of_line(&word.to_uppercase()), level);
+            assert_eq!(of_line(&format!("{word}s")), "unknown", "{word}");
         }
     }
 

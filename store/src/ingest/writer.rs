@@ -192,6 +192,7 @@ impl TenantWriter {
         let writes = segments.into_iter().map(|segment| self.write(segment, deadline));
         let written = futures::future::try_join_all(writes).await?;
         for segment in written {
+            self.shared.catalog.backlog().add(segment.bytes);
             self.shared.catalog.insert(Arc::new(segment));
         }
         if self.shared.live.has_subscribers(&self.tenant) {

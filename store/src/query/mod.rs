@@ -38,6 +38,9 @@ use crate::tenants::TenantId;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Times a query is planned again because an object was gone.
+const MAX_REPLANS: usize = 3;
+
 /// Order of the entries of an answer, and the end of the range a limit is taken from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
@@ -165,8 +168,8 @@ impl Engine {
         }
     }
 
-    /// Runs a query under the time limit, once more with a fresh listing if an object has gone: compaction may have
-    /// replaced it meanwhile.
+    /// Runs a query under the time limit, again with a fresh listing if an object has gone: another replica's
+    /// compaction may have replaced it meanwhile.
     async fn bounded<T, F: Future<Output = Result<T, QueryError>>>(
         &self,
         kind: &'static str,
@@ -174,16 +177,19 @@ impl Engine {
         run: impl Fn() -> F,
     ) -> Result<T, QueryError> {
         let started = std::time::Instant::now();
-        let twice = async {
-            match run().await {
-                Err(why) if why.is_vanished() => {
-                    tenants.iter().for_each(|tenant| self.catalog.refresh(tenant));
-                    run().await
+        let _reading = self.catalog.reading();
+        let again = async {
+            for _ in 0..MAX_REPLANS {
+                match run().await {
+                    Err(why) if why.is_vanished() => {
+                        tenants.iter().for_each(|tenant| self.catalog.refresh(tenant));
+                    }
+                    other => return other,
                 }
-                other => other,
             }
+            run().await
         };
-        let answer = tokio::time::timeout(self.limits.timeout, twice)
+        let answer = tokio::time::timeout(self.limits.timeout, again)
             .await
             .unwrap_or(Err(QueryError::Timeout));
         let outcome = answer.as_ref().map_or_else(QueryError::reason, |_| "ok");

@@ -308,6 +308,41 @@ async fn answers_are_the_same_from_call_to_call() {
     }
 }
 
+#[tokio::test]
+async fn a_query_whose_segments_another_replica_merged_and_deleted_plans_again() {
+    use crate::compaction::{CompactionOptions, Compactor};
+    let batches = batches(4, 100, 5);
+    let engine = engine(&batches, 1, 64, QueryLimits::default()).await;
+    let request = LogRequest {
+        expr: log_expr(r#"{app=~".+"}"#),
+        start: START,
+        end: START + 400 * NS,
+        limit: 5000,
+        direction: Direction::Forward,
+        interval: 0,
+    };
+    let want = expected(&model(&batches), &request);
+    let ask = async || {
+        let answer = engine.log(&[TenantId::default()], request.clone()).await.unwrap();
+        shown(&answer)
+    };
+    assert_same(&ask().await, &want, "before");
+    let options = CatalogOptions {
+        refresh: Duration::ZERO,
+        cache_bytes: 1 << 20,
+    };
+    let other = Arc::new(Catalog::new(engine.storage.clone(), options));
+    let now = CompactionOptions {
+        grace: Duration::ZERO,
+        ..CompactionOptions::default()
+    };
+    let stop = tokio_util::sync::CancellationToken::new();
+    let compactor = Compactor::new(engine.storage.clone(), other, now, stop);
+    assert_eq!(compactor.compact_all_once().await.unwrap().deleted, 4);
+    // The engine's listing is a second old at most and still names the four; their footers are in memory.
+    assert_same(&ask().await, &want, "after");
+}
+
 /// What a row adds to a count.
 type Count = &'static dyn Fn(&Row) -> f64;
 

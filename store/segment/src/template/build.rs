@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasher, RandomState},
+    hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState},
     ops::Range,
 };
 
@@ -102,6 +102,26 @@ struct Group {
     slots: Vec<Range<u32>>,
 }
 
+/// Takes keys that are hashes under a secret seed already as they are.
+#[derive(Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn write_u128(&mut self, hash: u128) {
+        self.0 = hash as u64;
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 /// Rows by template, in the order of each one's first row.
 struct Groups {
     list: Vec<Group>,
@@ -114,7 +134,7 @@ impl Groups {
     /// that collide, and by chance none do.
     fn of(text: &[u8], lines: &[Range<usize>], rows: Vec<u32>, vocabulary: Vocabulary) -> Self {
         let seed = RandomState::new().hash_one(0);
-        let mut by_hash: HashMap<u128, usize> = HashMap::new();
+        let mut by_hash: HashMap<u128, usize, BuildHasherDefault<Hashed>> = HashMap::default();
         let mut groups = Groups {
             list: Vec::new(),
             odd: Vec::new(),
