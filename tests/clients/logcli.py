@@ -120,6 +120,8 @@ def plain(text, url, folder):
 def comparable(name, answer):
     """An answer without what differs between two runs or two indexes."""
     answer = dict(answer)
+    # Behind Loki's words for a mistake in a query, rankline says what to do about it.
+    answer["err"] = re.sub(r"\nhint: .*?(?= \(<nil>\)|\n|$)", "", answer["err"])
     if "parallel" in name:
         # Requests and common labels in whatever order the workers were, and cut wherever they were by then.
         answer["err"] = sorted(line for line in answer["err"].splitlines() if "query_range" in line)

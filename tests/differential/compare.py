@@ -48,13 +48,15 @@ def forgiven(ours, theirs, query):
 
 
 def error_text(text):
-    """Which series a failed pipeline names is chance: the first that any of many workers comes to."""
+    """The words without the hint behind them. Which series a failed pipeline names is chance: the first that any of many
+    workers comes to."""
     if text.startswith("pipeline error: "):
         return "pipeline error"
     try:
-        return json.loads(text)["error"]
+        text = json.loads(text)["error"]
     except (ValueError, KeyError, TypeError):
-        return re.sub(r"\s+$", "", text)
+        pass
+    return re.sub(r"\nhint: .*$|\s+$", "", text)
 
 
 def name(one):

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::advice;
+
 /// A query that is refused before anything is read.
 ///
 /// `Display` is the text Loki gives: `parse error at line L, col C: …` when the position is known, else `parse error : …`.
@@ -63,7 +65,16 @@ impl ParseError {
     /// What to change in the query, when that is known.
     #[must_use]
     pub fn hint(&self) -> Option<&str> {
-        self.hint.as_deref()
+        self.hint.as_deref().or_else(|| advice::advice(&self.message))
+    }
+
+    /// Loki's text, and the hint on a line of its own.
+    #[must_use]
+    pub fn with_advice(&self) -> String {
+        match self.hint() {
+            Some(hint) => format!("{self}\nhint: {hint}"),
+            None => self.to_string(),
+        }
     }
 
     /// The text without the `parse error` prefix.

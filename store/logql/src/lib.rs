@@ -3,6 +3,7 @@
 //! [`parse`] gives an [`Expr`]; a [`Pipeline`] runs the stages of a log query over entries; a [`MetricPlan`] names the
 //! [`Leaf`]s of a metric query, whose [`Accumulator`]s take entries in any split, and finishes them into a [`MetricValue`].
 
+mod advice;
 mod arithmetic;
 mod error;
 mod eval;

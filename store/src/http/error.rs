@@ -140,7 +140,7 @@ impl From<PushError> for ApiError {
 
 impl From<rankline_logql::ParseError> for ApiError {
     fn from(error: rankline_logql::ParseError) -> Self {
-        Self::BadRequest(error.to_string())
+        Self::BadRequest(error.with_advice())
     }
 }
 
@@ -163,10 +163,10 @@ impl From<QueryError> for ApiError {
     fn from(error: QueryError) -> Self {
         let text = error.to_string();
         match error {
-            QueryError::Parse(_)
-            | QueryError::Invalid(_)
-            | QueryError::Memory { .. }
-            | QueryError::TooManyBytes { .. } => Self::BadRequest(text),
+            QueryError::Parse(why) => why.into(),
+            QueryError::Invalid(_) | QueryError::Memory { .. } | QueryError::TooManyBytes { .. } => {
+                Self::BadRequest(text)
+            }
             QueryError::Eval(why) => why.into(),
             QueryError::Cancelled => Self::Cancelled,
             QueryError::Timeout => Self::Timeout(text),

@@ -311,7 +311,7 @@ async fn format_query(params: Params) -> Response {
         ),
         Err(why) => (
             http::StatusCode::BAD_REQUEST,
-            serde_json::json!({"status": "invalid-query", "error": why.to_string()}),
+            serde_json::json!({"status": "invalid-query", "error": why.with_advice()}),
         ),
     };
     let mut response = json_response(body.to_string().into_bytes());
