@@ -10,7 +10,11 @@ use crate::{Part, SegmentError};
 /// Below this many bytes zstd's frame costs more than it saves.
 const MIN_BYTES: usize = 32;
 
-pub(crate) struct Zstd(Compressor<'static>);
+pub(crate) struct Zstd {
+    compressor: Compressor<'static>,
+    /// What was compressed only to be measured.
+    scratch: Vec<u8>,
+}
 
 impl std::fmt::Debug for Zstd {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -20,9 +24,11 @@ impl std::fmt::Debug for Zstd {
 
 impl Zstd {
     pub(crate) fn new(level: i32) -> Result<Self, SegmentError> {
-        Compressor::new(level)
-            .map(Zstd)
-            .map_err(|error| compress_error(Part::Header, error))
+        let compressor = Compressor::new(level).map_err(|error| compress_error(Part::Header, error))?;
+        Ok(Zstd {
+            compressor,
+            scratch: Vec::new(),
+        })
     }
 
     /// Replaces `plain` by its compressed form if that is worth decompressing it again: at least 1/16 smaller.
@@ -36,7 +42,7 @@ impl Zstd {
             return Ok(false);
         }
         let small = self
-            .0
+            .compressor
             .compress(plain)
             .map_err(|error| compress_error(part(), error))?;
         let worth = small.len() < plain.len() - plain.len() / 16;
@@ -50,11 +56,11 @@ impl Zstd {
 impl Zstd {
     /// Bytes of `plain` compressed.
     pub(crate) fn compressed_len(&mut self, plain: &[u8]) -> Result<usize, SegmentError> {
-        let small = self
-            .0
-            .compress(plain)
-            .map_err(|error| compress_error(Part::Header, error))?;
-        Ok(small.len())
+        self.scratch.clear();
+        self.scratch.reserve(zstd::zstd_safe::compress_bound(plain.len()));
+        self.compressor
+            .compress_to_buffer(plain, &mut self.scratch)
+            .map_err(|error| compress_error(Part::Header, error))
     }
 }
 

@@ -15,6 +15,9 @@ use crate::{
     BlockMeta, ColumnMeta, Lines, MetadataColumn, Part, SegmentError, SegmentFooter, SegmentWriter, StreamRun,
 };
 
+/// Structured metadata of a row that needs no allocation.
+const FEW_PAIRS: usize = 8;
+
 /// Reads a byte range of one segment object.
 type Fetch<'a, E> = Box<dyn FnMut(Range<u64>) -> Result<Vec<u8>, E> + 'a>;
 
@@ -314,19 +317,29 @@ impl<E, F: FnMut(&mut SegmentWriter) -> Result<(), E>> Merge<'_, '_, E, F> {
         };
         let line = rows.lines.get(rows.row);
         let row = rows.row;
-        let mut metadata = Vec::with_capacity(rows.metadata.len());
-        metadata.extend(
-            rows.metadata
-                .iter()
-                .filter_map(|(name, column)| Some((&**name, column.get(row)?))),
-        );
+        let mut pairs = rows
+            .metadata
+            .iter()
+            .filter_map(|(name, column)| Some((&**name, column.get(row)?)));
+        // An allocation for each row would cost more than the rest of this function.
+        let (mut few, mut many) = ([("", ""); FEW_PAIRS], Vec::new());
+        let mut count = 0;
+        for (slot, pair) in few.iter_mut().zip(&mut pairs) {
+            *slot = pair;
+            count += 1;
+        }
+        let mut metadata = few.get(..count).unwrap_or_default();
+        if let Some(next) = (count == FEW_PAIRS).then(|| pairs.next()).flatten() {
+            many.extend(metadata.iter().copied().chain([next]).chain(pairs));
+            metadata = &many;
+        }
         if keep
             .as_mut()
-            .is_some_and(|keep| !keep(stream, ts, line, &metadata))
+            .is_some_and(|keep| !keep(stream, ts, line, metadata))
         {
             self.stats.removed += 1;
-        } else if self.seen.insert(ts, line, &metadata) {
-            self.writer.push(ts, line, &metadata).map_err(MergeError::Write)?;
+        } else if self.seen.insert(ts, line, metadata) {
+            self.writer.push(ts, line, metadata).map_err(MergeError::Write)?;
             self.stats.rows += 1;
         } else {
             self.stats.duplicates += 1;

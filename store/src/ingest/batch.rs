@@ -65,6 +65,10 @@ fn drop_duplicates(entries: &mut Vec<Entry>) {
     }
     let mut keep = Vec::with_capacity(entries.len());
     for run in entries.chunk_by(|a, b| a.ts == b.ts) {
+        if run.len() == 1 {
+            keep.push(true);
+            continue;
+        }
         let mut seen = std::collections::HashSet::with_capacity(run.len());
         keep.extend(
             run.iter()

@@ -14,7 +14,7 @@ use crate::{
 /// From this many values on, layouts are compared by what zstd makes of a sample rather than by their bytes.
 const COMPARE_COMPRESSED_FROM: usize = 128;
 /// Neighbouring values in the sample: enough to see steps and repetition.
-const SAMPLE: usize = 1024;
+const SAMPLE: usize = 512;
 /// Digits that surely fit 63 bits.
 const MAX_DIGITS: usize = 18;
 /// Ends a variable where its length isn't known; no word holds it.

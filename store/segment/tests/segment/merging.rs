@@ -106,6 +106,26 @@ fn duplicates_of_equal_time_need_not_be_neighbours() {
 }
 
 #[test]
+fn rows_keep_all_their_metadata_however_much_it_is() {
+    let row = |ts: i64| Row {
+        ts,
+        line: "line".into(),
+        metadata: (0..ts)
+            .map(|n| (format!("name_{n:02}"), format!("{n} of {ts}")))
+            .collect(),
+    };
+    let of = |times: std::ops::Range<i64>| {
+        Rows::from([(vec![("job".into(), "a".into())], times.map(row).collect())])
+    };
+    let objects: Vec<_> = [0..7, 7..11, 11..20]
+        .map(|times| write(&of(times), WriterOptions::default()).bytes)
+        .into();
+    let (stats, bytes, _) = merged(&objects, WriterOptions::default());
+    assert_eq!((stats.rows, stats.duplicates), (20, 0));
+    assert_eq!(read(&bytes).unwrap(), of(0..20));
+}
+
+#[test]
 fn metadata_is_part_of_what_is_equal() {
     let with = |pairs: &[(&str, &str)]| {
         let metadata = pairs
