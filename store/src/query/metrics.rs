@@ -338,8 +338,9 @@ impl Engine {
     ) -> Result<(Accumulator, QueryStats), QueryError> {
         let leaf = &plan.leaves()[place];
         let (start, end) = leaf.time_range();
-        let read = self.plan(tenants, leaf.matchers(), start, end).await?;
+        let mut read = self.plan(tenants, leaf.matchers(), start, end).await?;
         self.check_bytes(&read, start, end)?;
+        self.narrow_shared_times(&mut read).await?;
         let tasks = read.blocks(start, end);
         let needs = Needs {
             lines: leaf.needs_line() || !leaf.head_filters().is_empty(),

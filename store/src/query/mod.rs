@@ -17,6 +17,7 @@ mod metrics;
 mod patterns;
 mod result;
 mod select;
+mod shared;
 mod tail;
 mod workers;
 
@@ -99,7 +100,7 @@ impl Default for QueryLimits {
             timeout: Duration::from_secs(300),
             query_memory: 512 << 20,
             block_memory: 128 << 20,
-            cache: 96 << 20,
+            cache: 64 << 20,
             threads: 0,
             read_ahead: 0,
         }
@@ -118,6 +119,7 @@ pub struct Engine {
     blocks: hot::HotBlocks,
     selections: select::SelectionCache,
     label_indexes: index::LabelIndexCache,
+    common_times: shared::CommonTimesCache,
 }
 
 impl Engine {
@@ -141,6 +143,7 @@ impl Engine {
                 .max_capacity(16 << 20)
                 .build(),
             label_indexes: index::label_index_cache(16 << 20),
+            common_times: shared::common_times_cache(8 << 20),
             limits,
         })
     }

@@ -33,8 +33,8 @@ pub(super) struct Part {
     /// The tenant to show as a label, when the query is over several.
     tenant: Option<TenantId>,
     pub(super) streams: Selection,
-    /// Times (inclusive, ascending, apart) at which another segment has rows of the stream too.
-    shared: HashMap<u32, Vec<(i64, i64)>>,
+    /// Streams, ascending, and times (inclusive, ascending, apart) at which another segment has rows of them too.
+    shared: Vec<(u32, Box<[(i64, i64)]>)>,
     /// Delete requests that name some entries of a stream.
     deletions: HashMap<u32, Vec<Arc<Deletion>>>,
 }
@@ -51,7 +51,8 @@ impl Part {
 
     /// Times at which entries of the stream may also be in another segment.
     pub(super) fn shared_times(&self, stream: u32) -> &[(i64, i64)] {
-        self.shared.get(&stream).map_or(&[], Vec::as_slice)
+        let found = self.shared.binary_search_by_key(&stream, |(stream, _)| *stream);
+        found.map_or(&[], |place| &self.shared[place].1)
     }
 
     /// Delete requests that name some entries of the stream.
@@ -100,6 +101,23 @@ impl Part {
     /// Whether the query looks at all streams of the segment, under their own labels.
     pub(super) fn is_whole(&self) -> bool {
         self.tenant.is_none() && self.streams.len() == self.segment.streams.len()
+    }
+
+    /// Streams of which another segment may have the same entries.
+    pub(super) fn shared_streams(&self) -> impl Iterator<Item = u32> + '_ {
+        self.shared.iter().map(|(stream, _)| *stream)
+    }
+
+    /// Says at which times alone that may be.
+    pub(super) fn narrow_shared(&mut self, times: HashMap<u32, Vec<i64>>) {
+        let points = |mut times: Vec<i64>| {
+            times.sort_unstable();
+            times.dedup();
+            times.into_iter().map(|ts| (ts, ts)).collect()
+        };
+        let narrowed = times.into_iter().map(|(stream, times)| (stream, points(times)));
+        self.shared = narrowed.collect();
+        self.shared.sort_unstable_by_key(|(stream, _)| *stream);
     }
 
     pub(super) fn has_shared_times(&self) -> bool {
@@ -251,7 +269,7 @@ impl Engine {
                     order,
                     tenant: tenant.clone(),
                     streams,
-                    shared: HashMap::new(),
+                    shared: Vec::new(),
                     deletions: HashMap::new(),
                 });
             }
@@ -297,8 +315,9 @@ fn mark_shared_times(parts: &mut [Part]) {
     let span = |part: &Part| (part.segment.key.min_ts, part.segment.key.max_ts);
     let mut by_time: Vec<usize> = (0..parts.len()).collect();
     by_time.sort_by_key(|place| span(&parts[*place]));
-    // Places (part, stream) of each stream in segments whose time ranges touch another segment's.
-    let mut places: HashMap<u64, Vec<(usize, u32)>> = HashMap::new();
+    // Each stream (its number, part, place there) of segments whose time ranges touch another segment's. Sorted rather
+    // than hashed: there can be many, and labels are what clients make them.
+    let mut places: Vec<(u64, usize, u32)> = Vec::new();
     let mut latest = i64::MIN;
     for (rank, place) in by_time.iter().enumerate() {
         let (min, max) = span(&parts[*place]);
@@ -311,29 +330,30 @@ fn mark_shared_times(parts: &mut [Part]) {
             for stream in part.streams.iter() {
                 let meta = &part.segment.footer.streams[*stream as usize];
                 if meta.min_ts <= latest || meta.max_ts >= after {
-                    places
-                        .entry(part.stream_id(*stream))
-                        .or_default()
-                        .push((*place, *stream));
+                    places.push((part.stream_id(*stream), *place, *stream));
                 }
             }
         }
         latest = latest.max(max);
     }
-    for same in places.values().filter(|same| same.len() > 1) {
+    places.sort_unstable();
+    for same in places.chunk_by(|a, b| a.0 == b.0).filter(|same| same.len() > 1) {
         let spans: Vec<(i64, i64)> = same
             .iter()
-            .map(|(place, stream)| {
+            .map(|(_, place, stream)| {
                 let meta = &parts[*place].segment.footer.streams[*stream as usize];
                 (meta.min_ts, meta.max_ts)
             })
             .collect();
-        for (one, (place, stream)) in same.iter().enumerate() {
+        for (one, (_, place, stream)) in same.iter().enumerate() {
             let shared = common_times(&spans, one);
             if !shared.is_empty() {
-                parts[*place].shared.insert(*stream, shared);
+                parts[*place].shared.push((*stream, shared.into_boxed_slice()));
             }
         }
+    }
+    for part in parts {
+        part.shared.sort_unstable_by_key(|(stream, _)| *stream);
     }
 }
 

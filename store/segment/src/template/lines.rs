@@ -52,7 +52,8 @@ pub struct TemplateLines {
     /// The variables column where it is compressed as a whole, on top of its chunks.
     variables: OnceLock<Option<Vec<u8>>>,
     chunks: Vec<OnceLock<Vec<u8>>>,
-    values: Vec<OnceLock<Values>>,
+    /// Boxed: most columns are never looked at.
+    values: Vec<OnceLock<Box<Values>>>,
     rows: OnceLock<RowIndex>,
     lengths: OnceLock<Vec<u32>>,
     other: OnceLock<Lines>,
@@ -511,7 +512,9 @@ impl TemplateLines {
                 self.meta.line_bytes,
                 reader,
             )
+            .map(Box::new)
         })
+        .map(|values| &**values)
     }
 
     fn chunk(&self, column: &Column) -> Result<&Vec<u8>, SegmentError> {
@@ -558,13 +561,13 @@ impl TemplateLines {
         let folded = self.folded.get().map_or(0, Vec::len);
         let variables = self.variables.get().and_then(Option::as_ref).map_or(0, Vec::len);
         let held = self.stored.heap_bytes() + self.directory.heap_bytes() + words(&self.lengths);
-        let cells = self.values.len() * size_of::<OnceLock<Values>>();
+        let cells = self.values.len() * size_of::<OnceLock<Box<Values>>>();
         let chunks = self.chunks.iter().filter_map(OnceLock::get).map(Vec::len);
         let values = self
             .values
             .iter()
             .filter_map(OnceLock::get)
-            .map(Values::heap_bytes);
+            .map(|values| size_of::<Values>() + values.heap_bytes());
         held + rows + other + folded + variables + cells + chunks.sum::<usize>() + values.sum::<usize>()
     }
 }
