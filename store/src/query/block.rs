@@ -10,6 +10,7 @@ use rankline_logql::MetadataNeeds;
 use rankline_segment::{
     BlockText, ColumnKind, ColumnMeta, Lines, MetadataColumn, RowSet, SegmentError, StreamRun,
 };
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -174,6 +175,19 @@ impl Body {
             .iter()
             .map(|(name, column)| (&**name, column.get(row as usize)));
         out.extend(values.filter_map(|(name, value)| Some((name, value?))));
+    }
+
+    /// Bytes of each line of `rows`, from their text.
+    pub(super) fn lengths_of(&self, rows: &Range<u32>) -> Result<Cow<'_, [u32]>, SegmentError> {
+        let (start, end) = (rows.start as usize, rows.end as usize);
+        Ok(match self.text() {
+            Some(BlockText::Plain(lines)) => {
+                let ends = lines.offsets()[start..=end].windows(2);
+                ends.map(|pair| pair[1] - pair[0]).collect()
+            }
+            Some(BlockText::Templates(text)) => Cow::Borrowed(&text.lengths()?[start..end]),
+            None => Cow::Borrowed(&[]),
+        })
     }
 
     /// Bytes of the lines of `rows`.

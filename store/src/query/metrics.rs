@@ -157,21 +157,15 @@ impl<'a> Fold<'a> {
                     let lengths = &lengths[span.rows.start as usize..span.rows.end as usize];
                     self.sum.add_lengths(ts, lengths)?;
                 }
-                None => self.line_lengths(span)?,
+                None => {
+                    let lengths = self.body.lengths_of(&span.rows);
+                    let lengths = lengths.map_err(|why| self.task.wrong(why))?;
+                    self.sum.add_lengths(ts, &lengths)?;
+                }
             }
         }
         self.stats.post_filter_lines += self.rows.count();
         Ok(())
-    }
-
-    /// Lengths of lines that were read as text, because other rows of the block are shared.
-    fn line_lengths(&mut self, span: &Span) -> Result<(), QueryError> {
-        let rows: Vec<u32> = span.rows.clone().collect();
-        let lines = self.body.pick(&rows).map_err(|why| self.task.wrong(why))?;
-        let length =
-            |(place, row): (usize, &u32)| u32::try_from(lines.get(place, *row).len()).unwrap_or(u32::MAX);
-        let lengths: Vec<u32> = rows.iter().enumerate().map(length).collect();
-        Ok(self.sum.add_lengths(self.rows.ts_of(&span.rows), &lengths)?)
     }
 
     fn shared_run(&mut self, span: &Span, rows_only: bool) -> Result<(), QueryError> {
@@ -209,11 +203,22 @@ impl<'a> Fold<'a> {
             .head
             .passed(body, &ranges)
             .map_err(|why| self.task.wrong(why))?;
-        // What the head filters answered without lines often needs none at all.
-        let reads_lines = self.scan.plan.leaves()[self.scan.leaf].needs_line() || self.task.has_shared_rows();
+        let needs_line = self.scan.plan.leaves()[self.scan.leaf].needs_line();
+        if needs_line || !self.task.has_shared_rows() {
+            return self.fold_rows(&passed, needs_line);
+        }
+        // What the head filters answered needs no lines but where entries may be there twice.
+        let (shared, own): (Vec<u32>, Vec<u32>) = passed.iter().partition(|row| rows.span_of(**row).shared);
+        self.fold_rows(&shared, true)?;
+        self.fold_rows(&own, false)
+    }
+
+    /// Folds entries one by one; `picked` ascending.
+    fn fold_rows(&mut self, picked: &[u32], reads_lines: bool) -> Result<(), QueryError> {
+        let (rows, body): (&'a Rows, &'a Body) = (self.rows, self.body);
         let mut metadata = Vec::new();
         let mut spans = rows.spans.iter().peekable();
-        for batch in passed.chunks(LINES_AT_ONCE) {
+        for batch in picked.chunks(LINES_AT_ONCE) {
             let lines = match reads_lines {
                 true => body.pick(batch).map_err(|why| self.task.wrong(why))?,
                 false => PickedLines::None,

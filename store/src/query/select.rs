@@ -25,6 +25,9 @@ pub(super) type Selection = Arc<[u32]>;
 /// Selections of segments by matchers. Both never change, so neither does the selection.
 pub(super) type SelectionCache = moka::sync::Cache<(Ulid, Arc<str>), Selection>;
 
+/// Times, ns: from the first to the second, inclusive; ascending, apart.
+type Times = Box<[(i64, i64)]>;
+
 /// What a query reads of one segment.
 pub(super) struct Part {
     pub(super) segment: Arc<Segment>,
@@ -33,8 +36,8 @@ pub(super) struct Part {
     /// The tenant to show as a label, when the query is over several.
     tenant: Option<TenantId>,
     pub(super) streams: Selection,
-    /// Streams, ascending, and times (inclusive, ascending, apart) at which another segment has rows of them too.
-    shared: Vec<(u32, Box<[(i64, i64)]>)>,
+    /// Streams, ascending, and when another segment has rows of them too.
+    shared: Vec<(u32, Times)>,
     /// Delete requests that name some entries of a stream.
     deletions: HashMap<u32, Vec<Arc<Deletion>>>,
 }

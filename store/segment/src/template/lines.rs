@@ -1,6 +1,9 @@
 //! The lines of a block as templates: searched without being put together, put together where asked for.
 
-use std::sync::OnceLock;
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use memchr::memmem::Finder;
 
@@ -54,6 +57,8 @@ pub struct TemplateLines {
     chunks: Vec<OnceLock<Vec<u8>>>,
     /// Boxed: most columns are never looked at.
     values: Vec<OnceLock<Box<Values>>>,
+    /// Bytes of chunks and values so far, about.
+    held: AtomicUsize,
     rows: OnceLock<RowIndex>,
     lengths: OnceLock<Vec<u32>>,
     other: OnceLock<Lines>,
@@ -191,6 +196,7 @@ impl TemplateLines {
             chunks: directory.chunks.iter().map(|_| OnceLock::new()).collect(),
             values: directory.columns.iter().map(|_| OnceLock::new()).collect(),
             directory,
+            held: AtomicUsize::new(0),
             rows: OnceLock::new(),
             lengths: OnceLock::new(),
             other: OnceLock::new(),
@@ -505,14 +511,10 @@ impl TemplateLines {
             let part = self.part(ColumnKind::Variables);
             let bytes = self.chunk(column)?.get(column.bytes.clone()).unwrap_or_default();
             let reader = Reader::new(bytes, &part);
-            decode(
-                column.layout,
-                &column.stamp,
-                rows as usize,
-                self.meta.line_bytes,
-                reader,
-            )
-            .map(Box::new)
+            let limit = self.meta.line_bytes;
+            let values = decode(column.layout, &column.stamp, rows as usize, limit, reader)?;
+            self.hold(size_of::<Values>() + values.heap_bytes());
+            Ok(Box::new(values))
         })
         .map(|values| &**values)
     }
@@ -531,11 +533,16 @@ impl TemplateLines {
             let variables = variables.as_ref().unwrap_or(&self.stored.variables);
             let chunk = &self.directory.chunks[column.chunk];
             let stored = variables.get(chunk.stored.clone()).unwrap_or_default();
+            self.hold(chunk.plain_len);
             if stored.len() == chunk.plain_len {
                 return Ok(stored.to_vec());
             }
             expand(stored, chunk.plain_len, &part)
         })
+    }
+
+    fn hold(&self, bytes: usize) {
+        self.held.fetch_add(bytes, Ordering::Relaxed);
     }
 
     fn part(&self, kind: ColumnKind) -> Part {
@@ -560,15 +567,9 @@ impl TemplateLines {
             .map_or(0, |lines| lines.text().len() + lines.offsets().len() * 4);
         let folded = self.folded.get().map_or(0, Vec::len);
         let variables = self.variables.get().and_then(Option::as_ref).map_or(0, Vec::len);
-        let held = self.stored.heap_bytes() + self.directory.heap_bytes() + words(&self.lengths);
+        let stored = self.stored.heap_bytes() + self.directory.heap_bytes() + words(&self.lengths);
         let cells = self.values.len() * size_of::<OnceLock<Box<Values>>>();
-        let chunks = self.chunks.iter().filter_map(OnceLock::get).map(Vec::len);
-        let values = self
-            .values
-            .iter()
-            .filter_map(OnceLock::get)
-            .map(|values| size_of::<Values>() + values.heap_bytes());
-        held + rows + other + folded + variables + cells + chunks.sum::<usize>() + values.sum::<usize>()
+        stored + rows + other + folded + variables + cells + self.held.load(Ordering::Relaxed)
     }
 }
 
