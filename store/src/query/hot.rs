@@ -134,6 +134,8 @@ impl HotBlocks {
         if before == 0 || bytes > before + UNWEIGHED || !self.0.contains_key(&key) {
             block.weighed.store(bytes, Ordering::Relaxed);
             self.0.insert(key, Arc::clone(block));
+            // At once: left to itself, the cache lets dozens of blocks in before it throws some out.
+            self.0.run_pending_tasks();
         }
     }
 }

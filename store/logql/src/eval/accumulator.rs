@@ -325,7 +325,9 @@ impl Accumulator {
                     self.key.push(0xff);
                 }
             }
-            Groups::All | Groups::Without(_) => scratch.write_key(metadata, &mut self.key),
+            Groups::All => scratch.write_key(metadata, &[], &mut self.key),
+            // An unwrapped label is among the names: a key with its value would be another one for each row.
+            Groups::Without(names) => scratch.write_key(metadata, names, &mut self.key),
         }
         if let Some(index) = self.table.find(&self.key) {
             return Ok(index);

@@ -485,8 +485,11 @@ impl Scratch {
     }
 
     /// Appends what tells this entry's labels from those of other entries of the same stream.
-    pub(crate) fn write_key(&self, metadata: &[(&str, &str)], key: &mut Vec<u8>) {
+    pub(crate) fn write_key(&self, metadata: &[(&str, &str)], without: &[NameId], key: &mut Vec<u8>) {
         let mut push = |id: NameId, value: &str| {
+            if without.contains(&id) {
+                return;
+            }
             key.extend_from_slice(&id.0.to_le_bytes());
             key.extend_from_slice(&offset(value.len()).to_le_bytes());
             key.extend_from_slice(value.as_bytes());
