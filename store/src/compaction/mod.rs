@@ -315,7 +315,14 @@ impl Compactor {
             || plan::next(&segments.live, &self.options.levels, now, urgency).is_some();
         if !has_work {
             let over = Day::of(ns_since_epoch(now)) > day;
-            if over {
+            // Old entries that are loaded now wait only to settle.
+            let loading = segments
+                .live
+                .iter()
+                .filter(|object| object.key.level == 0)
+                .count()
+                > 1;
+            if over && !loading {
                 self.resting
                     .lock()
                     .insert((tenant.clone(), day), Instant::now() + REST);

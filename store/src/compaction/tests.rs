@@ -399,6 +399,20 @@ async fn days_and_tenants_are_kept_apart() {
 }
 
 #[tokio::test]
+async fn a_day_long_over_does_not_rest_while_it_is_loaded() {
+    let mut bucket = Bucket::new();
+    let tenant = TenantId::default();
+    let compactor = bucket.compactor(NEVER);
+    for (flushes, merges) in [(2, 0), (2, 1)] {
+        for _ in 0..flushes {
+            bucket.flush(&tenant, NOON).await;
+        }
+        let summary = compactor.compact_due_once().await.unwrap();
+        assert_eq!(summary.merges, merges);
+    }
+}
+
+#[tokio::test]
 async fn failing_requests_lose_and_double_nothing() {
     for operation in ["put", "get", "delete", "list"] {
         for after in 0..12 {
