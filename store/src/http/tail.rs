@@ -3,23 +3,27 @@
 //! Frames, pings and limits are Loki's; which entries pass is the query engine's business, and where they come from
 //! that of [`crate::live`].
 
+mod held;
+
 use super::encode::{self, EncodingFlags};
 use super::error::ApiError;
 use super::params::{ParamError, Params};
 use super::query::QueryState;
 use crate::catalog::DAY_NS;
 use crate::clock::now_ns;
-use crate::live::{LiveBatch, LiveEvent, LiveSubscription};
+use crate::live::{LiveEvent, LiveSubscription};
 use crate::metrics as names;
 use crate::query::{Direction, LogRequest, LogRow, Tail};
+use crate::replicas::Following;
 use crate::tenants::{self, TenantId};
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::response::{IntoResponse, Response};
+use held::Held;
 use http::HeaderMap;
 use rankline_logql::{Expr, Labels};
-use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -34,8 +38,6 @@ const MAX_DURATION: Duration = Duration::from_secs(3600);
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long after the history an entry of it may still be announced as new.
 const SEAM: Duration = Duration::from_secs(30);
-/// Batches that are held back for `delay_for`; beyond it the reader counts as slow.
-const MAX_HELD_BATCHES: usize = 256;
 /// Bytes of the reason in a close frame, by the protocol.
 const MAX_CLOSE_REASON: usize = 123;
 /// Most seconds a client may ask entries to be held back.
@@ -127,33 +129,13 @@ impl Session {
     }
 
     async fn follow(&self, socket: &mut WebSocket, request: LogRequest, mut tail: Tail) -> End {
-        // Following begins before the history is read, so that nothing falls between the two.
-        let selector = tail.selector();
-        let filter = Box::new(move |labels: &Labels| selector.selects(labels));
-        let mut live = match self
-            .state
-            .live
-            .subscribe(&self.tenant, self.state.max_tails, filter)
-        {
-            Ok(live) => live,
-            Err(why) => return End::Closed(why.to_string()),
+        let (mut live, _following) = match self.begin(socket, request, &mut tail).await {
+            Ok(begun) => begun,
+            Err(end) => return end,
         };
-        let _following = match self.state.replicas.follow(&self.tenant).await {
-            Ok(following) => following,
-            Err(why) => return End::Closed(why.to_string()),
-        };
-        let history = match self.state.engine.history(&self.tenant, request).await {
-            Ok(rows) => rows,
-            Err(why) => return End::Closed(why.to_string()),
-        };
-        if let Err(end) = self.send(socket, &history).await {
-            return end;
-        }
-        tail.remember(&history);
-        drop(history);
         let started = Instant::now();
         let mut seam = Some(started + SEAM);
-        let mut held: VecDeque<(Instant, LiveBatch)> = VecDeque::new();
+        let mut held = Held::new(self.delay);
         let mut ping = tokio::time::interval(PING_EVERY);
         loop {
             if seam.is_some_and(|seam| Instant::now() > seam) {
@@ -163,10 +145,16 @@ impl Session {
             if started.elapsed() > MAX_DURATION {
                 return End::Closed("reached tail max duration limit".to_owned());
             }
-            let due = held.front().map(|(due, _)| *due);
-            let room = held.len() < MAX_HELD_BATCHES;
-            match self.next(socket, room.then_some(&mut live), &mut ping, due).await {
-                Ok(Some(LiveEvent::Batch(batch))) => held.push_back((Instant::now() + self.delay, batch)),
+            let queue = held.has_room().then_some(&mut live);
+            match self.next(socket, queue, &mut ping, held.due()).await {
+                Ok(Some(LiveEvent::Batch(batch))) => {
+                    let passed;
+                    (tail, passed) = match self.state.engine.filter_batch(tail, batch).await {
+                        Ok(filtered) => filtered,
+                        Err(why) => return End::Closed(why.to_string()),
+                    };
+                    held.add(passed, Instant::now());
+                }
                 Ok(Some(LiveEvent::Missed { entries, named })) => {
                     metrics::counter!(names::TAIL_DROPPED_ENTRIES, "reason" => "slow_reader")
                         .increment(entries);
@@ -177,21 +165,32 @@ impl Session {
                 Ok(None) => {}
                 Err(end) => return end,
             }
-            let mut rows = Vec::new();
-            while let Some((_, batch)) = held.pop_front_if(|(due, _)| *due <= Instant::now()) {
-                let passed;
-                (tail, passed) = match self.state.engine.filter_batch(tail, batch).await {
-                    Ok(filtered) => filtered,
-                    Err(why) => return End::Closed(why.to_string()),
-                };
-                rows.extend(passed);
-            }
-            // What was held back is put in order.
-            rows.sort_by_key(|row| row.ts);
+            let rows = held.take(Instant::now());
             if let Err(end) = self.send(socket, &rows).await {
                 return end;
             }
         }
+    }
+
+    /// Sends the history. Following begins before it is read, so that nothing falls between the two.
+    async fn begin(
+        &self,
+        socket: &mut WebSocket,
+        request: LogRequest,
+        tail: &mut Tail,
+    ) -> Result<(LiveSubscription, Arc<Following>), End> {
+        let closed = |why: &dyn std::fmt::Display| End::Closed(why.to_string());
+        let (state, tenant) = (&self.state, &self.tenant);
+        let selector = tail.selector();
+        let filter = Box::new(move |labels: &Labels| selector.selects(labels));
+        let live = state.live.subscribe(tenant, state.max_tails, filter);
+        let live = live.map_err(|why| closed(&why))?;
+        let following = state.replicas.follow(tenant).await.map_err(|why| closed(&why))?;
+        let history = state.engine.history(tenant, request).await;
+        let history = history.map_err(|why| closed(&why))?;
+        self.send(socket, &history).await?;
+        tail.remember(&history);
+        Ok((live, following))
     }
 
     /// Waits for new entries, for held ones to become due, or for the time to ping.
