@@ -108,7 +108,7 @@ impl Fields {
 }
 
 impl Common {
-    pub(crate) fn is_empty(&self) -> bool {
+    fn values(&self) -> [&Vec<u8>; 5] {
         [
             &self.node_rank,
             &self.world_size,
@@ -116,8 +116,15 @@ impl Common {
             &self.attempt,
             &self.role,
         ]
-        .iter()
-        .all(|value| value.is_empty())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.values().iter().all(|value| value.is_empty())
+    }
+
+    /// Bytes that are kept beside the structure itself.
+    pub(crate) fn bytes(&self) -> usize {
+        self.values().iter().map(|value| value.capacity()).sum()
     }
 }
 

@@ -1,15 +1,17 @@
 //! Records that wait: the held ones, which may go on, and the complete ones, which wait for a free call.
 //!
-//! A call gives back at most one record, so complete ones queue up, in order, each under its tag. Both sets are bounded
-//! together: while the queue of a tag is not empty, every call of that tag takes one out, so the number of waiting records only
-//! grows when a line is held, and the oldest held record leaves at the limit. This module knows keys as numbers and shapes as
-//! values; what a line looks like is none of its business.
+//! A call gives back at most one record, so complete ones queue up, in order, each under its tag. While the queue of a tag is not
+//! empty, every call of that tag takes one out, so the number of waiting records only grows when a line is held. Tags that
+//! fall silent leave their records to the ticks; where more of them wait than may be held, any call takes one out. This module
+//! knows keys as numbers and shapes as values; what a line looks like is none of its business.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::hash::BuildHasherDefault;
 
 use crate::fields::Fields;
 use crate::json::Span;
 use crate::shape::Shape;
+use crate::tags::Identity;
 
 /// A stream of lines that only one writer writes: tag, pod, stdout or stderr, prefixes.
 pub(crate) type Key = u64;
@@ -87,7 +89,7 @@ impl Held {
             .iter()
             .map(|blank| blank.record.len() + blank.escaped.len() + 64)
             .sum();
-        self.record.len() + self.text.len() + self.head.len() + tail + 256
+        self.record.len() + self.text.len() + self.head.len() + 8 * self.calls.len() + tail + 256
     }
 }
 
@@ -100,12 +102,21 @@ pub(crate) struct Ready {
     pub calls: Vec<u64>,
 }
 
+impl Ready {
+    fn bytes(&self) -> usize {
+        self.record.len() + 8 * self.calls.len() + 64
+    }
+}
+
 /// Everything that waits.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
     held: Vec<Held>,
     held_bytes: usize,
     ready: VecDeque<Ready>,
+    ready_bytes: usize,
+    /// How many complete records each tag has, of those that have any.
+    ready_of: HashMap<u64, usize, BuildHasherDefault<Identity>>,
     spare: Vec<Vec<u8>>,
 }
 
@@ -184,20 +195,38 @@ impl Waiting {
     }
 
     pub(crate) fn queue(&mut self, ready: Ready) {
+        self.ready_bytes += ready.bytes();
+        *self.ready_of.entry(ready.tag).or_default() += 1;
         self.ready.push_back(ready);
     }
 
     pub(crate) fn has_ready(&self, tag: u64) -> bool {
-        self.ready.iter().any(|ready| ready.tag == tag)
+        !self.ready.is_empty() && self.ready_of.contains_key(&tag)
+    }
+
+    /// More complete records wait than may be held.
+    pub(crate) fn is_crowded(&self, records: usize, bytes: usize) -> bool {
+        self.ready.len() > records || self.ready_bytes > bytes
     }
 
     /// The oldest complete record, of one tag or of any.
     pub(crate) fn take(&mut self, tag: Option<u64>) -> Option<Ready> {
+        if tag.is_some_and(|tag| !self.has_ready(tag)) {
+            return None;
+        }
         let index = self
             .ready
             .iter()
             .position(|ready| tag.is_none_or(|tag| tag == ready.tag))?;
-        self.ready.remove(index)
+        let ready = self.ready.remove(index)?;
+        self.ready_bytes = self.ready_bytes.saturating_sub(ready.bytes());
+        if let Some(count) = self.ready_of.get_mut(&ready.tag) {
+            *count -= 1;
+            if *count == 0 {
+                self.ready_of.remove(&ready.tag);
+            }
+        }
+        Some(ready)
     }
 
     /// An empty buffer, used before where there is one.

@@ -55,6 +55,11 @@ impl Group {
         self.expected > 0
     }
 
+    /// Bytes that are kept beside the structure itself.
+    pub(crate) fn bytes(&self) -> usize {
+        4 * (self.local_ranks.capacity() + self.global_ranks.capacity())
+    }
+
     /// The global rank of a local one, when both lists were printed.
     pub(crate) fn rank_of(&self, local: u32) -> Option<u32> {
         if self.local_ranks.len() != self.global_ranks.len() {

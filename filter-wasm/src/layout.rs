@@ -103,6 +103,12 @@ impl Layouts {
         layout.scan.known_kubernetes = scan.kubernetes.is_some();
     }
 
+    /// Bytes that are kept beside the structure itself.
+    pub(crate) fn bytes(&self) -> usize {
+        let of = |layout: &Layout| layout.before.capacity() + layout.behind.capacity();
+        self.layouts.iter().map(of).sum()
+    }
+
     /// Forgets all: what the tag's records say of their pod has changed.
     pub(crate) fn forget(&mut self) {
         self.layouts.iter_mut().for_each(|layout| layout.before.clear());

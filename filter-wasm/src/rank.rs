@@ -53,6 +53,13 @@ impl RankMemory {
         self.changes.wrapping_add(self.labels.changes())
     }
 
+    /// Bytes that are kept beside the structure itself.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of::<WorkerRank>() * self.workers.known.capacity()
+            + 8 * self.roles.capacity()
+            + self.group.bytes()
+    }
+
     /// Lines are not all alike now: the next ones belong to a launcher's block.
     pub(crate) fn is_reading_block(&self) -> bool {
         self.group.is_open()

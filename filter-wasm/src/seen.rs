@@ -20,6 +20,9 @@ const ENTRIES: usize = 4096;
 /// Longest prefixes whose digits can be a part of the key.
 pub(crate) const MAX_HEAD: usize = 48;
 
+/// Longest fields that are remembered, in bytes.
+pub(crate) const MAX_FIELDS: usize = 1 << 10;
+
 /// What became of a line.
 #[derive(Debug, Clone)]
 pub(crate) enum Seen {

@@ -66,21 +66,32 @@ pub(crate) struct Tag {
     /// How often the pod's description or what launchers' lines said has changed.
     changes: u32,
     hash: u64,
-    used: u64,
+    /// Bytes it had when it was last counted.
+    counted: usize,
+    /// Places of the tags used right before and right behind this one.
+    older: usize,
+    newer: usize,
 }
+
+/// Most bytes that are remembered of all tags, their descriptions above all; then the ones not used for longest are forgotten.
+const MAX_BYTES: usize = 64 << 20;
 
 /// All tags.
 #[derive(Debug, Default)]
 pub(crate) struct Tags {
     places: HashMap<u64, usize, BuildHasherDefault<Identity>>,
     tags: Vec<Tag>,
-    /// The tag asked for last, and its place: a line asks several times, and the next line mostly has the same tag.
+    /// Places of forgotten tags, to be used again.
+    free: Vec<usize>,
+    /// The tags' order of use is a ring: behind the one used last, which is the tag asked for last, comes the one not used for
+    /// longest. A line asks several times, and the next line mostly has the same tag.
     last: Option<(u64, usize)>,
-    clock: u64,
+    /// Bytes of all tags, as counted when the next one was asked for.
+    bytes: usize,
 }
 
 impl Tags {
-    /// The tag's memory; a new one when it wasn't seen before. Forgets the one not used for longest at the limit.
+    /// The tag's memory; a new one when it wasn't seen before. Forgets the one not used for longest at the limits.
     pub(crate) fn get(&mut self, tag: u64, config: &Config) -> &mut Tag {
         let place = match self.last {
             Some((last, place)) if last == tag => place,
@@ -90,36 +101,84 @@ impl Tags {
     }
 
     fn find(&mut self, tag: u64, config: &Config) -> usize {
-        self.clock += 1;
+        if let Some((_, last)) = self.last {
+            self.count(last);
+        }
         let place = match self.places.get(&tag) {
-            Some(&place) => place,
+            Some(&place) => {
+                self.take_out(place);
+                place
+            }
             None => self.make(tag, config),
         };
-        self.tags[place].used = self.clock;
+        self.put_newest(place);
         self.last = Some((tag, place));
         place
     }
 
     #[cold]
     fn make(&mut self, tag: u64, config: &Config) -> usize {
+        while self.places.len() >= config.max_tags.max(1) || self.bytes > MAX_BYTES {
+            let Some((_, newest)) = self.last else { break };
+            self.forget(self.tags[newest].newer);
+        }
         let fresh = Tag {
             hash: tag,
             ..Tag::new(config)
         };
-        let oldest = (0..self.tags.len()).min_by_key(|&place| self.tags[place].used);
-        let place = match oldest {
-            Some(oldest) if self.tags.len() >= config.max_tags.max(1) => {
-                self.places.remove(&self.tags[oldest].hash);
-                self.tags[oldest] = fresh;
-                oldest
+        let place = match self.free.pop() {
+            Some(place) => {
+                self.tags[place] = fresh;
+                place
             }
-            _ => {
+            None => {
                 self.tags.push(fresh);
                 self.tags.len() - 1
             }
         };
         self.places.insert(tag, place);
         place
+    }
+
+    fn forget(&mut self, place: usize) {
+        self.take_out(place);
+        let old = std::mem::take(&mut self.tags[place]);
+        self.bytes = self.bytes.saturating_sub(old.counted);
+        self.places.remove(&old.hash);
+        self.free.push(place);
+    }
+
+    /// What a tag takes changes with every line; it is looked at when another tag's turn comes.
+    fn count(&mut self, place: usize) {
+        let tag = &mut self.tags[place];
+        let bytes = tag.bytes();
+        self.bytes = (self.bytes + bytes).saturating_sub(tag.counted);
+        tag.counted = bytes;
+    }
+
+    fn take_out(&mut self, place: usize) {
+        let Tag { older, newer, .. } = self.tags[place];
+        self.tags[older].newer = newer;
+        self.tags[newer].older = older;
+        if let Some((_, last)) = &mut self.last
+            && *last == place
+        {
+            *last = older;
+        }
+        if older == place {
+            self.last = None;
+        }
+    }
+
+    fn put_newest(&mut self, place: usize) {
+        let (older, newer) = match self.last {
+            Some((_, newest)) => (newest, self.tags[newest].newer),
+            None => (place, place),
+        };
+        self.tags[place].older = older;
+        self.tags[place].newer = newer;
+        self.tags[older].newer = place;
+        self.tags[newer].older = place;
     }
 }
 
@@ -135,6 +194,15 @@ impl Tag {
     pub(crate) fn state(&self, layout: &Layout) -> u64 {
         let changes = u64::from(self.changes) << 32 | u64::from(self.ranks.changes());
         hash(self.hash ^ u64::from(layout.id), &changes.to_le_bytes())
+    }
+
+    /// About the bytes that it takes.
+    fn bytes(&self) -> usize {
+        size_of::<Tag>()
+            + self.kubernetes.capacity()
+            + self.common.bytes()
+            + self.layouts.bytes()
+            + self.ranks.bytes()
     }
 
     /// Reads a line that a launcher may have printed about its processes.
@@ -199,5 +267,60 @@ impl Tag {
         };
         self.ranks.node_rank = prefix::number(&self.common.node_rank, 0).map(|(node, _)| node);
         self.ranks.pod_rank = kubernetes::rank_in_name(&pod.pod);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn config(max_tags: usize) -> Config {
+        Config {
+            max_tags,
+            ..Config::default()
+        }
+    }
+
+    proptest! {
+        /// The tags that are remembered are those used last, whatever the order of their uses.
+        #[test]
+        fn the_tag_not_used_for_longest_is_forgotten(uses in prop::collection::vec(0..12u64, 1..200), most in 1..8usize) {
+            let (mut tags, config) = (Tags::default(), config(most));
+            let mut expected: Vec<u64> = Vec::new();
+            for &tag in &uses {
+                expected.retain(|&other| other != tag);
+                expected.push(tag);
+                if expected.len() > most {
+                    expected.remove(0);
+                }
+                let memory = tags.get(tag, &config);
+                prop_assert_eq!(memory.hash, tag);
+                memory.attempt = Some(tag as u32);
+                let mut known: Vec<u64> = tags.places.keys().copied().collect();
+                known.sort_unstable();
+                let mut sorted = expected.clone();
+                sorted.sort_unstable();
+                prop_assert_eq!(known, sorted);
+                prop_assert!(tags.tags.len() <= most);
+            }
+            for &tag in &expected {
+                prop_assert_eq!(tags.get(tag, &config).attempt, Some(tag as u32));
+            }
+        }
+    }
+
+    #[test]
+    fn large_descriptions_are_bounded_together() {
+        let (mut tags, config) = (Tags::default(), config(1_000));
+        for tag in 0..200u64 {
+            tags.get(tag, &config).kubernetes = vec![b'x'; 1 << 20];
+        }
+        let bytes: usize = tags.tags.iter().map(Tag::bytes).sum();
+        assert!(tags.places.len() > 60 && bytes < MAX_BYTES + (2 << 20), "{bytes}");
+        assert_eq!(tags.get(199, &config).kubernetes.len(), 1 << 20);
+        assert_eq!(tags.get(0, &config).kubernetes.len(), 0);
     }
 }

@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 use crate::{Config, Filter, Output};
 
+mod bounds;
+
 /// Everything that comes out, in order.
 struct Run {
     filter: Filter,

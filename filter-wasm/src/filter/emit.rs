@@ -121,8 +121,15 @@ impl Filter {
         }
     }
 
+    /// Gives a complete record of the tag, on a call whose own line stays here. Where too many wait it may be another tag's: its
+    /// tag has fallen silent, and ticks come too seldom.
     pub(super) fn give_queued(&mut self, tag: u64) -> Decision {
-        if !self.recovering && self.emit_queued(Some(tag)) {
+        if self.recovering {
+            return Decision::Nothing;
+        }
+        let (records, bytes) = (self.config.max_held_records, self.config.max_held_bytes);
+        if self.emit_queued(Some(tag)) || (self.waiting.is_crowded(records, bytes) && self.emit_queued(None))
+        {
             Decision::Out
         } else {
             Decision::Nothing

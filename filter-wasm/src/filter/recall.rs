@@ -6,7 +6,7 @@ use crate::hold::Held;
 use crate::json::{Escapes, Span};
 use crate::line;
 use crate::rank;
-use crate::seen::{self, Left, MAX_HEAD, Seen};
+use crate::seen::{self, Left, MAX_FIELDS, MAX_HEAD, Seen};
 use crate::tags;
 
 use super::examine::Line;
@@ -116,6 +116,9 @@ impl Filter {
         let present = layout.present();
         let mut written = Vec::new();
         fields.write(&memory.common, present, &mut written);
+        if written.len() > MAX_FIELDS {
+            return;
+        }
         let left = Left {
             label: prefix.label,
             unlabelled: prefix.label.is_none() && rank::may_have_label(line.text),
