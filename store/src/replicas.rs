@@ -274,3 +274,6 @@ fn groups(news: &[(SegmentKey, u64)]) -> impl Iterator<Item = &[(SegmentKey, u64
         (!group.is_empty()).then_some(group)
     })
 }
+
+#[cfg(test)]
+mod tests;
