@@ -339,7 +339,24 @@ pub(crate) fn starts_log_record(text: &[u8]) -> bool {
         || text.starts_with(b"{\"")
         || text.starts_with(b"srun: ")
         || text.starts_with(b"slurmstepd: ")
+        || is_shells(text)
         || is_bar(text)
+}
+
+/// What a shell says of a child that a signal ended: `run.sh: line 14:  1211 Aborted    (core dumped) python3 train.py`.
+fn is_shells(text: &[u8]) -> bool {
+    const LINE: &[u8] = b": line ";
+    let Some(number) = find::text(text, LINE).map(|at| at + LINE.len()) else {
+        return false;
+    };
+    let Some((_, colon)) = crate::prefix::number(text, number) else {
+        return false;
+    };
+    let child = text[colon..]
+        .strip_prefix(b":")
+        .map(trim_start)
+        .unwrap_or_default();
+    child.first().is_some_and(u8::is_ascii_digit)
 }
 
 /// The line begins something of its own: a log record, a shell trace, structured output, a counter.

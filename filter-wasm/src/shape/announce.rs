@@ -2,7 +2,7 @@
 //!
 //! Such a line is a record of its own unless its neighbour completes it, so it waits for one line.
 
-use super::{MAYBE, SURE, Shape, Start, Step, View, cpp, crash, java, python, rich};
+use super::{MAYBE, SURE, Shape, Start, Step, View, cpp, crash, java, python, rich, warning};
 use crate::find;
 use crate::line;
 
@@ -27,6 +27,8 @@ pub(crate) enum Announced {
     Task,
     /// An exception's name and message: a JVM trace or a chain's sentence may follow.
     Exception,
+    /// A place in a script and a name, as `warnings` prints of a category of one's own: the source line may follow.
+    Place,
 }
 
 /// Lines that CPython's own modules print before a traceback or an exception (`threading`, `asyncio`, `concurrent.futures`,
@@ -123,6 +125,9 @@ pub(super) fn start(text: &[u8], level: Option<line::Level>) -> Option<Start> {
     if level.is_some_and(|level| level >= line::Level::Warn) || is_structlog(text) {
         return Start::plain(Shape::Announced(Announced::Log));
     }
+    if warning::may_start(text) {
+        return Start::plain(Shape::Announced(Announced::Place));
+    }
     let name = line::exception_name(text)?;
     // JAX makes this the cause of what it raises; it has no frames, so that its sentence is all of its print.
     let announces = line::is_exception_like(&text[..name]) || text[..name].ends_with(b".SimplifiedTraceback");
@@ -154,6 +159,7 @@ impl Announced {
             Announced::Java => after_java(view),
             Announced::JavaMessage => java_trace(view),
             Announced::Exception => after_exception(view),
+            Announced::Place => warning::source_line(view),
         }
     }
 }

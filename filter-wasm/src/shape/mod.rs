@@ -144,6 +144,7 @@ impl Shape {
         }
         // What each kind of report begins with; all others begin with what their line says.
         let known = match text[0] {
+            b'T' if line::is_chain_sentence(text) => python::start(text),
             b'C' | b'E' | b'F' | b'P' | b'T' | b'U' => fault::start(text)
                 .or_else(|| java::start(text))
                 .or_else(|| announce::start_python(text)),
@@ -175,7 +176,8 @@ impl Shape {
                 | Announced::Fatal
                 | Announced::Java
                 | Announced::JavaMessage
-                | Announced::Exception,
+                | Announced::Exception
+                | Announced::Place,
             ) => None,
             Shape::Configured | Shape::Node(_) => None,
             Shape::Announced(Announced::Python) if lines == 1 => None,

@@ -6,6 +6,9 @@ use super::{MAYBE, SURE, Shape, Start, Step, View};
 use crate::find;
 use crate::line;
 
+/// How far a warning's place and category are looked for where the category's name doesn't tell.
+const MAX_PLACE: usize = 300;
+
 /// Where in the print we are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Warning {
@@ -39,6 +42,27 @@ pub(super) fn start(text: &[u8]) -> Option<Start> {
         from = found + 1;
     }
     None
+}
+
+/// `/a/b.py:92: LossScaleNotice: text`: a category may have any name, so only the source line below shows that it is one.
+pub(super) fn may_start(text: &[u8]) -> bool {
+    let head = &text[..text.len().min(MAX_PLACE)];
+    let Some(number) = find::text(head, b".py:").map(|at| at + 4) else {
+        return false;
+    };
+    let digits = head[number..].iter().take_while(|b| b.is_ascii_digit()).count();
+    let Some(category) = head[number + digits..].strip_prefix(b": ") else {
+        return false;
+    };
+    digits > 0
+        && category.first().is_some_and(u8::is_ascii_uppercase)
+        && line::exception_name(category).is_some_and(|name| category.len() > name)
+}
+
+/// The source line below such a line.
+pub(super) fn source_line(view: &View<'_>) -> Option<(Shape, Step)> {
+    let source = view.write && view.text.starts_with(b"  ") && is_code(view.text);
+    source.then_some((Shape::Warning(Warning::Source), Step::Last))
 }
 
 /// `….py:92` or `<string>:1` at the end.
