@@ -6,6 +6,7 @@ import pathlib
 import shutil
 import time
 
+import grafana as grafana_client
 import pytest
 import requests
 import samples
@@ -140,3 +141,17 @@ def node_client():
     if not (folder / "node_modules/.lockfile").is_file():
         pytest.fail("tests/clients/node is not set up: run scripts/setup.sh test")
     return folder
+
+
+@pytest.fixture(scope="session")
+def empty(tmp_path_factory):
+    """Grafana before a server that holds nothing."""
+    yield from grafana_client.serving(tmp_path_factory, "empty")
+
+
+@pytest.fixture(scope="session")
+def grafana(tmp_path_factory):
+    """Grafana before a server with the entries of its contract; no test changes them."""
+    for client in grafana_client.serving(tmp_path_factory, "fed"):
+        grafana_client.fill(client.server)
+        yield client
