@@ -1,7 +1,9 @@
 //! Who may compact a tenant: one replica for each window of time. Knows nothing of segments.
 //!
-//! A lease is an object that only one replica can create. It needs no release and no renewal: the next window has
-//! another name. Two replicas at work at once (a merge that outlasts its window, clocks apart) waste work, nothing else.
+//! A lease is an object that only one replica can create. It needs no renewal: the next window has another name. A
+//! replica that stops gives its own back, so that whoever starts in its place need not wait for the next window; one
+//! that dies can't. Two replicas at work at once (a merge that outlasts its window, clocks apart) waste work, nothing
+//! else.
 
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
@@ -32,22 +34,13 @@ impl Leases {
         tenant: &TenantId,
         now: SystemTime,
     ) -> Result<bool, StorageError> {
-        let window = now
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_secs()
-            / WINDOW.as_secs();
+        let window = window_of(now);
         if let Some(&(tried, ours)) = self.tried.lock().get(tenant)
             && tried == window
         {
             return Ok(ours);
         }
-        let folder = storage
-            .root()
-            .clone()
-            .join("leases")
-            .join("compaction")
-            .join(tenant.as_str());
+        let folder = folder(storage, tenant);
         let ours = storage
             .put_if_absent(&folder.clone().join(window.to_string()), Bytes::new())
             .await?;
@@ -57,6 +50,38 @@ impl Leases {
         }
         Ok(ours)
     }
+
+    /// Gives back what this replica holds: it compacts nothing more.
+    pub(super) async fn release(&self, storage: &Storage, now: SystemTime) -> Result<(), StorageError> {
+        let held: Vec<_> = self.tried.lock().drain().collect();
+        for (tenant, (window, ours)) in held {
+            // Older ones mean nothing any more.
+            if ours && window >= window_of(now) {
+                storage
+                    .delete(&folder(storage, &tenant).join(window.to_string()))
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The window a time is in, counted from the epoch.
+fn window_of(now: SystemTime) -> u64 {
+    now.duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs()
+        / WINDOW.as_secs()
+}
+
+/// Where a tenant's leases are.
+fn folder(storage: &Storage, tenant: &TenantId) -> Path {
+    storage
+        .root()
+        .clone()
+        .join("leases")
+        .join("compaction")
+        .join(tenant.as_str())
 }
 
 async fn delete_old(storage: &Storage, folder: &Path, window: u64) -> Result<(), StorageError> {
@@ -96,5 +121,19 @@ mod tests {
         assert!(a.holds(&storage, &one, now + WINDOW * 20).await.unwrap());
         let left = storage.list(&Path::from("leases/compaction/fake")).await.unwrap();
         assert_eq!(left.len(), 1, "old leases are deleted");
+    }
+    #[tokio::test]
+    async fn a_replica_that_stops_gives_its_leases_back() {
+        let storage = Storage::from_store(Arc::new(InMemory::new()));
+        let (a, b, c) = (Leases::default(), Leases::default(), Leases::default());
+        let tenant = TenantId::default();
+        let now = SystemTime::UNIX_EPOCH + WINDOW * 1000;
+        assert!(a.holds(&storage, &tenant, now).await.unwrap());
+        assert!(!b.holds(&storage, &tenant, now).await.unwrap());
+        // Not its own to give.
+        b.release(&storage, now).await.unwrap();
+        assert!(!c.holds(&storage, &tenant, now).await.unwrap());
+        a.release(&storage, now).await.unwrap();
+        assert!(b.holds(&storage, &tenant, now).await.unwrap());
     }
 }

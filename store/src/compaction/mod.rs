@@ -205,10 +205,7 @@ impl Compactor {
     /// Compacts what is due, at once and then again and again, until `stop`: after each interval, or sooner when the
     /// backlog of this replica's flushes is worth a merge.
     pub async fn run(&self) {
-        loop {
-            if self.stop.is_cancelled() {
-                return;
-            }
+        while !self.stop.is_cancelled() {
             self.catalog.backlog().clear();
             let mut wait = self.options.interval;
             match self.round(Urgency::Due).await {
@@ -230,6 +227,9 @@ impl Compactor {
                 () = tokio::time::sleep(wait) => {}
                 () = backlog.reaches(flushed.min_segments as u64, flushed.target_bytes / 2) => {}
             }
+        }
+        if let Err(error) = self.leases.release(&self.storage, SystemTime::now()).await {
+            tracing::warn!(%error, "compaction's lease could not be given back, the next process waits up to a minute for it");
         }
     }
 
