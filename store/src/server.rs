@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::catalog::{Catalog, CatalogOptions};
 use crate::compaction::{CompactionOptions, Compactor};
-use crate::config::Config;
+use crate::config::{Config, StoreUrl};
 use crate::http::{self, AppState, status::StatusState};
 use crate::ingest::Ingester;
 use crate::live::LiveHub;
@@ -169,7 +169,11 @@ fn spawn_background(state: &AppState, tasks: &TaskTracker, stop: &CancellationTo
     if state.config.compaction {
         let (storage, catalog) = (state.storage.clone(), Arc::clone(&state.catalog));
         let deletes = Arc::clone(state.queries.deletes());
-        let compactor = Compactor::new(storage, catalog, CompactionOptions::default(), stop.clone())
+        let options = match state.config.store {
+            StoreUrl::Folder(_) | StoreUrl::Memory => CompactionOptions::for_folder(),
+            StoreUrl::S3 { .. } => CompactionOptions::default(),
+        };
+        let compactor = Compactor::new(storage, catalog, options, stop.clone())
             .with_deletes(deletes, state.config.delete_cancel_period);
         tasks.spawn(async move { compactor.run().await });
     }

@@ -10,7 +10,8 @@ use ulid::Ulid;
 use crate::catalog::{Day, SegmentKey};
 use crate::entry::{Entry, StreamEntries};
 
-/// zstd level of flushed segments: they are rewritten within a minute or so.
+/// zstd level of flushed segments: they are rewritten within a minute or so. As templates they cost a fifth more CPU
+/// than as plain lines, are two thirds the size, and searches of what has just come are as fast as of the rest.
 const ZSTD_LEVEL: i32 = 1;
 
 /// A segment ready to be written.
@@ -103,6 +104,7 @@ pub(super) fn encode(
 fn encode_day(day: Day, parts: &[(&StreamEntries, Range<usize>)], id: Ulid) -> Result<Encoded, SegmentError> {
     let mut writer = SegmentWriter::new(WriterOptions {
         zstd_level: ZSTD_LEVEL,
+        templates: true,
         ..WriterOptions::default()
     });
     let (mut labels, mut metadata) = (Vec::new(), Vec::new());
