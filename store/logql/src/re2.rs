@@ -226,6 +226,11 @@ pub(crate) fn unanchored(pattern: &str) -> Result<Unanchored, ParseError> {
     })
 }
 
+/// The syntax of an expression that is valid.
+pub(crate) fn syntax_of(pattern: &str) -> Option<Hir> {
+    hir(&translate::translate(pattern).ok()?.pattern)
+}
+
 /// Names of the groups of an expression; index 0 is the whole match.
 pub(crate) fn group_names(pattern: &str) -> Result<Vec<Option<String>>, ParseError> {
     Ok(translate::translate(pattern)?.names)

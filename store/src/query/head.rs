@@ -145,17 +145,17 @@ impl TemplateSearch {
     }
 
     fn candidates(&self, text: &TemplateLines) -> Result<RowSet, SegmentError> {
-        let mut rows = RowSet::all(text.rows());
+        let mut hits = text.every_hit();
         for needle in &self.with {
-            rows.intersect(&text.rows_with(needle)?);
-            if rows.is_empty() {
-                return Ok(rows);
+            hits.intersect(&text.hits(needle)?);
+            if hits.is_empty() {
+                return Ok(RowSet::empty(text.rows()));
             }
         }
         for needle in &self.without {
-            rows.subtract(&text.rows_with(needle)?);
+            hits.subtract(&text.hits(needle)?);
         }
-        Ok(rows)
+        text.rows_of(&hits)
     }
 
     fn passed(

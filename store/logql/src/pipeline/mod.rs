@@ -10,6 +10,7 @@ mod logfmt;
 mod pattern;
 mod run;
 pub(crate) mod scratch;
+mod sole_capture;
 mod stage;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ pub use line_filter::LineFilter;
 pub use logfmt::{logfmt_pairs, logfmt_pairs_before_fault};
 pub use run::{Processed, Runner};
 use scratch::{Hints, NameId, Names};
+pub use sole_capture::{CaptureScan, SoleCapture};
 use stage::Step;
 
 use crate::error::ParseError;
@@ -110,6 +112,17 @@ impl Pipeline {
     #[must_use]
     pub fn needs_line(&self) -> bool {
         !self.head.is_empty() || self.steps.iter().any(Step::reads_line)
+    }
+
+    /// The one group of the one stage that looks at the line behind the head filters: an entry can be given with that
+    /// group's value instead of its line. `None` when there are others, or when stages shape the line.
+    #[must_use]
+    pub fn sole_capture(&self) -> Option<&SoleCapture> {
+        let mut readers = self.steps.iter().filter(|step| step.reads_line());
+        match (readers.next(), readers.next()) {
+            (Some(Step::Regexp { sole, .. }), None) => sole.as_deref(),
+            _ => None,
+        }
     }
 
     /// Which structured metadata can change the answer. Log queries return all of it.

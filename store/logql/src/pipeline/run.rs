@@ -48,7 +48,6 @@ impl Runner {
     ///
     /// `head_passed`: the caller already applied [`Pipeline::head_filters`] to the line.
     pub fn process<'r>(&'r mut self, entry: &EntryRef<'r>, head_passed: bool) -> Option<Processed<'r>> {
-        let entry = *entry;
         if !head_passed
             && !self
                 .pipeline
@@ -58,12 +57,34 @@ impl Runner {
         {
             return None;
         }
+        self.run(entry, None)
+    }
+
+    /// As [`Runner::process`] for an entry that passed the head filters and whose line is not at hand, but what
+    /// [`Pipeline::sole_capture`] captures in it: `None` when it doesn't match.
+    pub fn process_captured<'r>(
+        &'r mut self,
+        entry: &EntryRef<'r>,
+        captured: Option<&str>,
+    ) -> Option<Processed<'r>> {
+        self.run(entry, Some(captured))
+    }
+
+    fn run<'r>(&'r mut self, entry: &EntryRef<'r>, captured: Option<Option<&str>>) -> Option<Processed<'r>> {
+        let entry = *entry;
         self.scratch.begin(entry.metadata);
         let mut changed = false;
         for step in self.pipeline.steps() {
-            if !run_step(step, &entry, &mut changed, &mut self.scratch, &mut self.buffers)
-                || self.scratch.is_dropped()
-            {
+            let keeps = match (step, captured) {
+                (Step::Regexp { groups, .. }, Some(captured)) => {
+                    if let (Some(value), Some((_, name))) = (captured, groups.first()) {
+                        capture(*name, value, &mut self.scratch);
+                    }
+                    true
+                }
+                _ => run_step(step, &entry, &mut changed, &mut self.scratch, &mut self.buffers),
+            };
+            if !keeps || self.scratch.is_dropped() {
                 return None;
             }
         }
@@ -105,6 +126,7 @@ fn run_step(
             regex,
             required,
             groups,
+            ..
         } => {
             let misses = required
                 .as_ref()
@@ -162,11 +184,16 @@ fn regexp(
             .get(*group)
             .and_then(|(start, end)| line.get(start..end))
             .unwrap_or("");
-        let target = scratch.target(*name);
-        if scratch.wants(target) && scratch.extract(target, value) {
+        if capture(*name, value, scratch) {
             return;
         }
     }
+}
+
+/// Stores what a group captured; true when nothing more is wanted of the line.
+fn capture(name: NameId, value: &str, scratch: &mut Scratch) -> bool {
+    let target = scratch.target(name);
+    scratch.wants(target) && scratch.extract(target, value)
 }
 
 fn captures(pattern: &ParserPattern, names: &[NameId], line: &str, scratch: &mut Scratch) {
@@ -175,9 +202,7 @@ fn captures(pattern: &ParserPattern, names: &[NameId], line: &str, scratch: &mut
     }
     let mut names = names.iter();
     pattern.captures(line, |value| {
-        let Some(name) = names.next() else { return true };
-        let target = scratch.target(*name);
-        scratch.wants(target) && scratch.extract(target, value)
+        names.next().is_none_or(|name| capture(*name, value, scratch))
     });
 }
 

@@ -8,6 +8,7 @@ use super::line_filter::LineFilter;
 use super::logfmt::{self, LogfmtStage};
 use super::pattern::ParserPattern;
 use super::scratch::{NameId, Names};
+use super::sole_capture::SoleCapture;
 use crate::Matcher;
 use crate::error::ParseError;
 use crate::re2;
@@ -23,6 +24,8 @@ pub(crate) enum Step {
         regex: regex::Regex,
         required: Option<String>,
         groups: Vec<(usize, NameId)>,
+        /// The same, where the group can be read from a part of the line.
+        sole: Option<Box<SoleCapture>>,
     },
     Pattern {
         pattern: ParserPattern,
@@ -142,18 +145,20 @@ fn logfmt_keys(
 fn regexp(pattern: &str, names: &mut Names) -> Result<Step, ParseError> {
     let regex = re2::unanchored(pattern)?;
     let groups = regex.names.iter().enumerate();
-    let groups = groups
+    let groups: Vec<(usize, NameId)> = groups
         .filter_map(|(index, name)| {
             let mut key = String::new();
             push_sanitized(name.as_deref()?, true, &mut key);
             Some((index, names.intern(&key)))
         })
         .collect();
+    let sole = SoleCapture::new(pattern).filter(|_| groups.len() == 1);
     let required = regex.required.filter(|literal| literal.len() >= 3);
     Ok(Step::Regexp {
         regex: regex.regex,
         required,
         groups,
+        sole: sole.map(Box::new),
     })
 }
 

@@ -229,19 +229,20 @@ impl<'a, P: Fn() -> Part> Columns<'a, P> {
         let stamp = Stamp::of(values);
         let start = self.chunk.len();
         let layout = values::encode(values, &stamp, &mut self.chunk, &mut self.trial)?;
-        let mut bytes = start..self.chunk.len();
+        let (mut start, len) = (start, self.chunk.len() - start);
         if layout == Layout::Constant {
             let constants = &mut self.directory.constants;
-            let at = constants.len();
-            constants.extend(self.chunk.drain(start..));
-            bytes = at..constants.len();
+            let value = self.chunk.drain(start..);
+            start = constants.len();
+            constants.extend(value);
         }
+        self.directory.stamps.push(stamp);
         self.directory.columns.push(Column {
-            slot,
+            slot: slot as u32,
+            chunk: self.directory.chunks.len() as u32,
+            start: start as u32,
+            len: len as u32,
             layout,
-            stamp,
-            chunk: self.directory.chunks.len(),
-            bytes,
         });
         if self.chunk.len() >= CHUNK_BYTES {
             self.close_chunk()?;

@@ -21,6 +21,8 @@ pub(crate) struct Directory {
     pub(crate) of_numbers: usize,
     /// One for each [`SLOT`] of the text, in order.
     pub(crate) columns: Vec<Column>,
+    /// Of each column; apart from these, since a search looks at many of them and at little else.
+    pub(crate) stamps: Vec<Stamp>,
     /// Values of constant columns, one after another.
     pub(crate) constants: Vec<u8>,
     pub(crate) chunks: Vec<Chunk>,
@@ -40,13 +42,21 @@ pub(crate) struct Template {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Column {
     /// Where the slot is in the templates' text.
-    pub(crate) slot: usize,
-    pub(crate) layout: Layout,
-    pub(crate) stamp: Stamp,
+    pub(crate) slot: u32,
     /// The chunk that holds the column; of no meaning for a constant.
-    pub(crate) chunk: usize,
+    pub(crate) chunk: u32,
     /// Where the column is in its chunk, a constant's value in the constants.
-    pub(crate) bytes: Range<usize>,
+    pub(crate) start: u32,
+    /// Bytes of the column there.
+    pub(crate) len: u32,
+    pub(crate) layout: Layout,
+}
+
+impl Column {
+    /// Where the column is in its chunk, a constant's value in the constants.
+    pub(crate) fn bytes(&self) -> Range<usize> {
+        self.start as usize..self.start as usize + self.len as usize
+    }
 }
 
 /// Columns that are compressed together.
@@ -78,7 +88,7 @@ impl Directory {
         self.text.len()
             + self.constants.len()
             + self.templates.len() * size_of::<Template>()
-            + self.columns.len() * size_of::<Column>()
+            + self.columns.len() * (size_of::<Column>() + size_of::<Stamp>())
             + self.chunks.len() * size_of::<Chunk>()
     }
 
@@ -86,7 +96,7 @@ impl Directory {
         if column.layout != Layout::Constant {
             return None;
         }
-        self.constants.get(column.bytes.clone())
+        self.constants.get(column.bytes())
     }
 
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
@@ -106,16 +116,11 @@ impl Directory {
             &mut self.templates.iter().map(|template| template.rows.into()),
         );
         out.extend(self.columns.iter().map(|column| column.layout as u8));
-        varints(
-            &mut out,
-            &mut self.columns.iter().map(|column| column.bytes.len() as u64),
-        );
+        varints(&mut out, &mut self.columns.iter().map(|column| column.len.into()));
         let stamps = || {
-            let varying = self
-                .columns
-                .iter()
-                .filter(|column| column.layout != Layout::Constant);
-            varying.map(|column| column.stamp)
+            let both = self.columns.iter().zip(&self.stamps);
+            let varying = both.filter(|(column, _)| column.layout != Layout::Constant);
+            varying.map(|(_, stamp)| stamp)
         };
         varints(&mut out, &mut stamps().map(|stamp| stamp.min_len.into()));
         varints(
@@ -222,37 +227,37 @@ impl Directory {
             });
         }
         let mut stamps = stamps.into_iter();
-        let mut constants = 0;
         for ((&slot, &layout), len) in slots.iter().zip(layouts).zip(lens) {
             let Some(layout) = Layout::of(layout) else {
                 return Err(reader.corrupt(format!("unknown layout {layout} of variables")));
             };
-            let (bytes, stamp) = match layout {
+            let (start, stamp) = match layout {
                 Layout::Constant => {
-                    let start = constants;
-                    constants += len;
+                    let start = self.constants.len();
                     let value = reader.take(len)?;
                     self.constants.extend_from_slice(value);
                     let (min_len, max_len) = (len as u32, len as u32);
+                    let alphabet = alphabet(value);
                     (
-                        start..constants,
+                        start,
                         Some(Stamp {
                             min_len,
                             max_len,
-                            alphabet: alphabet(value),
+                            alphabet,
                         }),
                     )
                 }
                 // The chunks tell where.
-                _ => (0..len, stamps.next()),
+                _ => (0, stamps.next()),
             };
             let stamp = stamp.ok_or_else(|| reader.corrupt("a column has no stamp"))?;
+            self.stamps.push(stamp);
             self.columns.push(Column {
-                slot,
-                layout,
-                stamp,
+                slot: slot as u32,
                 chunk: 0,
-                bytes,
+                start: start as u32,
+                len: len as u32,
+                layout,
             });
         }
         if !self.constants.is_ascii() {
@@ -264,7 +269,7 @@ impl Directory {
             while self
                 .columns
                 .get(column)
-                .is_some_and(|column| column.slot < template.text.end)
+                .is_some_and(|column| (column.slot as usize) < template.text.end)
             {
                 column += 1;
             }
@@ -310,7 +315,7 @@ impl Directory {
             {
                 (chunk, filled) = (chunk + 1, 0);
             }
-            let len = column.bytes.len();
+            let len = column.len as usize;
             if self
                 .chunks
                 .get(chunk)
@@ -318,7 +323,7 @@ impl Directory {
             {
                 return Err(reader.corrupt("a column lies beyond its chunk"));
             }
-            (column.chunk, column.bytes) = (chunk, filled..filled + len);
+            (column.chunk, column.start) = (chunk as u32, filled as u32);
             filled += len;
         }
         if end != stored {

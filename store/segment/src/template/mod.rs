@@ -2,8 +2,8 @@
 //! and a text is looked for in both without a line being put together. Knows no streams, times or queries.
 //!
 //! `words` splits a line; `build` does it for the lines of a block; `values` lays out the variables of one place of
-//! one template; `directory` is the list of templates and columns; `needle` splits what is searched for; `lines`
-//! searches and puts lines together.
+//! one template; `directory` is the list of templates and columns; `needle` splits what is searched for; `search`
+//! asks; `lines` puts lines together; `rows` knows which rows have which template.
 //!
 //! Invariant: whatever the text, the lines come back to the byte, and a search gives exactly the lines that contain
 //! the needle.
@@ -12,10 +12,14 @@ mod build;
 mod directory;
 mod lines;
 mod needle;
+mod rows;
+mod search;
 mod values;
 mod words;
 
 pub(crate) use build::{TemplateColumns, encode};
 pub(crate) use lines::Stored;
-pub use lines::{RowSet, TemplateLines};
+pub use lines::{Places, TemplateLines};
 pub use needle::Needle;
+pub use rows::RowSet;
+pub use search::Hits;

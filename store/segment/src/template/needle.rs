@@ -7,6 +7,8 @@
 
 use std::ops::Range;
 
+use memchr::memmem::Finder;
+
 use super::{
     values::{Stamp, alphabet},
     words::{SLOT, Vocabulary, Word, is_assigned, is_word_byte},
@@ -19,7 +21,15 @@ pub struct Needle {
     text: Vec<u8>,
     ignore_case: bool,
     /// By vocabulary.
-    readings: [Vec<Reading>; 2],
+    readings: [Readings; 2],
+}
+
+/// All ways in which lines that hold the needle can have been split.
+#[derive(Debug, Clone)]
+pub(crate) struct Readings {
+    pub(crate) list: Vec<Reading>,
+    /// What the templates of all readings have in common, where that is worth looking for.
+    pub(crate) core: Option<Finder<'static>>,
 }
 
 /// One way in which lines that hold the needle can have been split.
@@ -27,6 +37,8 @@ pub struct Needle {
 pub(crate) struct Reading {
     /// What the template contains.
     pub(crate) template: Vec<u8>,
+    /// Where in it the readings' common core begins.
+    pub(crate) core: usize,
     /// What the variables at its slots are.
     pub(crate) parts: Vec<VariablePart>,
 }
@@ -97,8 +109,17 @@ impl Needle {
         self.ignore_case && self.text.iter().any(|byte| matches!(byte, b's' | b'k'))
     }
 
-    pub(crate) fn readings(&self, vocabulary: Vocabulary) -> &[Reading] {
+    pub(crate) fn readings(&self, vocabulary: Vocabulary) -> &Readings {
         &self.readings[vocabulary as usize]
+    }
+
+    /// The needle as it stands in every template of the vocabulary whose lines hold it, and in no other: when it can be
+    /// read in one way alone, without variables.
+    pub(crate) fn in_templates(&self, vocabulary: Vocabulary) -> Option<&[u8]> {
+        match self.readings(vocabulary).list.as_slice() {
+            [reading] if reading.parts.is_empty() && !self.ignore_case => Some(&reading.template),
+            _ => None,
+        }
     }
 }
 
@@ -108,7 +129,52 @@ struct Place {
     choices: Vec<Option<Range<usize>>>,
 }
 
-fn readings(text: &[u8], vocabulary: Vocabulary) -> Vec<Reading> {
+/// Bytes that a core must have to be looked for: what is shorter is everywhere.
+const MIN_CORE: usize = 3;
+
+fn readings(text: &[u8], vocabulary: Vocabulary) -> Readings {
+    let places = places(text, vocabulary);
+    let (core, core_len) = core(text, &places);
+    let mut readings = vec![Reading {
+        template: Vec::new(),
+        core: 0,
+        parts: Vec::new(),
+    }];
+    let mut copied = 0;
+    for (number, place) in places.iter().enumerate() {
+        let before = &text[copied..place.word.start];
+        copied = place.word.end;
+        let mut more = Vec::with_capacity(readings.len() * place.choices.len());
+        for reading in readings {
+            for choice in &place.choices {
+                let mut reading = reading.clone();
+                reading.template.extend_from_slice(before);
+                reading.extend(text, &place.word, choice.clone());
+                if number + 1 == core {
+                    reading.core = reading.template.len();
+                }
+                if !more.contains(&reading) {
+                    more.push(reading);
+                }
+            }
+        }
+        readings = more;
+    }
+    readings
+        .iter_mut()
+        .for_each(|reading| reading.template.extend_from_slice(&text[copied..]));
+    let common = readings
+        .first()
+        .and_then(|first| first.template.get(first.core..first.core + core_len));
+    let core = common.filter(|common| common.len() >= MIN_CORE);
+    Readings {
+        core: core.map(|core| Finder::new(core).into_owned()),
+        list: readings,
+    }
+}
+
+/// The words of the needle that may hold a variable.
+fn places(text: &[u8], vocabulary: Vocabulary) -> Vec<Place> {
     let mut places = Vec::new();
     let mut at = 0;
     while at < text.len() {
@@ -124,31 +190,28 @@ fn readings(text: &[u8], vocabulary: Vocabulary) -> Vec<Reading> {
             choices,
         });
     }
-    let mut readings = vec![Reading {
-        template: Vec::new(),
-        parts: Vec::new(),
-    }];
-    let mut copied = 0;
-    for place in &places {
-        let before = &text[copied..place.word.start];
+    places
+}
+
+/// The longest stretch that all readings have in common: the number of places before it, and its bytes in a template.
+fn core(text: &[u8], places: &[Place]) -> (usize, usize) {
+    let (mut best, mut start, mut len, mut copied) = ((0, 0), 0, 0, 0);
+    for (number, place) in places.iter().enumerate() {
+        len += place.word.start - copied;
         copied = place.word.end;
-        let mut more = Vec::with_capacity(readings.len() * place.choices.len());
-        for reading in readings {
-            for choice in &place.choices {
-                let mut reading = reading.clone();
-                reading.template.extend_from_slice(before);
-                reading.extend(text, &place.word, choice.clone());
-                if !more.contains(&reading) {
-                    more.push(reading);
+        match place.choices.as_slice() {
+            [None] => len += place.word.len(),
+            [Some(variable)] => len += place.word.len() - variable.len() + 1,
+            _ => {
+                if len > best.1 {
+                    best = (start, len);
                 }
+                (start, len) = (number + 1, 0);
             }
         }
-        readings = more;
     }
-    readings
-        .iter_mut()
-        .for_each(|reading| reading.template.extend_from_slice(&text[copied..]));
-    readings
+    len += text.len() - copied;
+    if len > best.1 { (start, len) } else { best }
 }
 
 /// The parts of a needle's word that may be a variable; `None` for none.
@@ -248,6 +311,7 @@ mod tests {
         let needle = Needle::new(text).unwrap();
         let mut templates: Vec<_> = needle
             .readings(vocabulary)
+            .list
             .iter()
             .map(|reading| String::from_utf8(reading.template.clone()).unwrap())
             .collect();
@@ -267,6 +331,25 @@ mod tests {
     }
 
     #[test]
+    fn readings_have_a_core_in_common() {
+        let core = |text: &str| {
+            let needle = Needle::new(text).unwrap();
+            let readings = needle.readings(Vocabulary::Numbers);
+            let core = readings.core.as_ref().map(|core| core.needle().to_vec())?;
+            for reading in &readings.list {
+                assert_eq!(reading.template[reading.core..][..core.len()], core);
+            }
+            Some(String::from_utf8(core).unwrap())
+        };
+        assert_eq!(core("xid 79 fallen off").as_deref(), Some(" 0 fallen "));
+        assert_eq!(core(" step 12 of ").as_deref(), Some(" step 0 of "));
+        assert_eq!(core("loss: ").as_deref(), None);
+        assert_eq!(core("\"loss\": 0.5").as_deref(), Some("\"loss\": 0."));
+        assert_eq!(core("é loss").as_deref(), Some("é "));
+        assert_eq!(core("word").as_deref(), None);
+    }
+
+    #[test]
     fn what_is_assigned_is_a_variable_where_words_are() {
         let of = |text| templates(text, Vocabulary::Values);
         assert_eq!(of(r#"{"level":"error","#), [r#"{"0":"0","#, r#"{"level":"0","#]);
@@ -276,7 +359,7 @@ mod tests {
     #[test]
     fn stamps_rule_out_what_cannot_be() {
         let needle = Needle::new("x12").unwrap();
-        let part = &needle.readings(Vocabulary::Numbers)[1].parts[0];
+        let part = &needle.readings(Vocabulary::Numbers).list[1].parts[0];
         let stamp =
             |values: &[&str]| Stamp::of(&values.iter().map(|value| value.as_bytes()).collect::<Vec<_>>());
         assert!(part.may_be_in(&stamp(&["ax12b"]), false));
