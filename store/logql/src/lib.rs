@@ -21,7 +21,8 @@ pub use eval::{Accumulator, EvalLimits, EvalSpec, Leaf, MetricPlan, MetricValue,
 pub use labels::{Labels, labels_text};
 pub use matcher::{MatchOp, Matcher};
 pub use pipeline::{
-    CaptureScan, EntryRef, LineFilter, MetadataNeeds, Pipeline, Processed, Runner, SoleCapture, logfmt_pairs, logfmt_pairs_before_fault,
+    CaptureScan, EntryRef, LineFilter, MetadataNeeds, Pipeline, Processed, Runner, SoleCapture, logfmt_pairs,
+    logfmt_pairs_before_fault,
 };
 pub use syntax::ast::{self, Expr, LogExpr, MetricExpr, Stage};
 pub use syntax::{format_query, parse, parse_labels, parse_selector, parse_unchecked};

@@ -26,5 +26,5 @@ pub use footer::{TAIL_READ_BYTES, TRAILER_BYTES, locate_footer};
 pub use merge::{Cursor, MergeError, MergeStats, merge};
 pub use meta::{BlockMeta, ColumnKind, ColumnMeta, SegmentFooter, StreamMeta};
 pub use rows::{Lines, MetadataColumn, StreamRun};
-pub use template::{Hits, Needle, Places, RowSet, TemplateLines};
+pub use template::{Hits, Needle, Places, RowSet, Stop, TemplateLines, TemplatePlace};
 pub use writer::{Finished, SegmentWriter, WriterOptions};

@@ -2,6 +2,7 @@
 
 use super::block::{Body, Needs, PickedLines, Rows, Span};
 use super::budget::Budget;
+use super::captures::{Captured, Captures};
 use super::dedupe::{Met, entry_hash};
 use super::drive::Scan;
 use super::head::{HeadSearch, LINES_AT_ONCE, joined};
@@ -9,7 +10,10 @@ use super::select::BlockTask;
 use super::{Engine, QueryError, QueryStats};
 use crate::tenants::TenantId;
 use parking_lot::Mutex;
-use rankline_logql::{Accumulator, EntryRef, EvalLimits, EvalSpec, MetricExpr, MetricPlan, MetricValue};
+use rankline_logql::{
+    Accumulator, EntryRef, EvalLimits, EvalSpec, MetricExpr, MetricPlan, MetricValue, SoleCapture,
+};
+use rankline_segment::{BlockText, TemplateLines};
 use std::sync::Arc;
 
 /// A metric query.
@@ -39,6 +43,8 @@ pub struct MetricAnswer {
 enum Cost {
     /// Timestamps alone.
     Rows,
+    /// Timestamps, and which rows pass the head filters.
+    Passed,
     /// Timestamps and the lengths of lines.
     Lengths,
     /// Each entry.
@@ -75,7 +81,7 @@ impl Scan for LeafScan {
                 lengths: true,
                 ..Needs::HEAD
             },
-            Cost::Entries => self.needs.clone(),
+            Cost::Passed | Cost::Entries => self.needs.clone(),
         }
     }
 
@@ -101,6 +107,7 @@ impl Scan for LeafScan {
         match self.cost(task) {
             Cost::Rows => fold.runs(true)?,
             Cost::Lengths => fold.runs(false)?,
+            Cost::Passed => fold.passed()?,
             Cost::Entries => fold.entries()?,
         }
         let after = sum.bytes();
@@ -118,6 +125,8 @@ impl LeafScan {
             Cost::Rows
         } else if leaf.lengths_suffice() && bare() {
             Cost::Lengths
+        } else if leaf.passed_rows_suffice() && bare() && !task.has_shared_rows() {
+            Cost::Passed
         } else {
             Cost::Entries
         }
@@ -137,6 +146,48 @@ struct Fold<'a> {
 }
 
 impl<'a> Fold<'a> {
+    /// Folds entries of which one group of an expression is wanted.
+    fn captured(
+        &mut self,
+        capture: &SoleCapture,
+        text: &TemplateLines,
+        passed: &[u32],
+    ) -> Result<(), QueryError> {
+        let (rows, body): (&'a Rows, &'a Body) = (self.rows, self.body);
+        let alike =
+            !self.scan.plan.leaves()[self.scan.leaf].unwraps() && !self.task.has_metadata(&self.scan.needs);
+        let wrong = |why| self.task.wrong(why);
+        let mut captures = Captures::new(capture, text).map_err(wrong)?;
+        if alike {
+            self.sum.begin_classes(text.templates());
+        }
+        let mut metadata = Vec::new();
+        let mut spans = rows.spans.iter().peekable();
+        for &row in passed {
+            while spans.next_if(|span| span.rows.end <= row).is_some() {}
+            let Some(span) = spans.peek() else { break };
+            self.set_stream(span.stream);
+            let ts = rows.ts[row as usize];
+            body.metadata(row, &mut metadata);
+            let entry = |line| EntryRef {
+                ts,
+                line,
+                metadata: &metadata,
+            };
+            match captures.of(row).map_err(|why| self.task.wrong(why))? {
+                Captured::OfTemplate(template, value) if alike => {
+                    self.sum.add_of_class(ts, template, value)?
+                }
+                Captured::OfTemplate(_, value) | Captured::OfRow(value) => {
+                    self.sum.add_captured(&entry(""), value)?;
+                }
+                Captured::Unknown(line) => self.sum.add(&entry(line), true)?,
+            }
+        }
+        self.stats.post_filter_lines += passed.len() as u64;
+        Ok(())
+    }
+
     fn set_stream(&mut self, stream: u32) {
         if self.stream != Some(stream) {
             self.sum.set_stream(&self.task.part.labels(stream));
@@ -194,15 +245,46 @@ impl<'a> Fold<'a> {
         Ok(())
     }
 
+    /// Counts the rows that pass the head filters, run by run.
+    fn passed(&mut self) -> Result<(), QueryError> {
+        let rows: &'a Rows = self.rows;
+        let passed = self.passed_rows()?;
+        let mut at = 0;
+        for span in &rows.spans {
+            let from = at;
+            at += passed[from..].partition_point(|row| *row < span.rows.end);
+            let of_span = &passed[from..at];
+            if of_span.is_empty() {
+                continue;
+            }
+            self.set_stream(span.stream);
+            let first = span.rows.start as usize;
+            let before = |row: usize| of_span.partition_point(|passed| (*passed as usize) < first + row);
+            let ts = rows.ts_of(&span.rows);
+            self.sum
+                .add_passed(ts, |rows| before(rows.end) - before(rows.start))?;
+        }
+        self.stats.post_filter_lines += passed.len() as u64;
+        Ok(())
+    }
+
+    /// The rows that pass the head filters, ascending.
+    fn passed_rows(&self) -> Result<Vec<u32>, QueryError> {
+        let ranges = joined(self.rows.spans.iter().map(|span| span.rows.clone()));
+        let passed = self.scan.head.passed(self.body, &ranges);
+        passed.map_err(|why| self.task.wrong(why))
+    }
+
     /// Folds entries one by one, those that pass the head filters.
     fn entries(&mut self) -> Result<(), QueryError> {
-        let (rows, body): (&'a Rows, &'a Body) = (self.rows, self.body);
-        let ranges = joined(rows.spans.iter().map(|span| span.rows.clone()));
-        let passed = self
-            .scan
-            .head
-            .passed(body, &ranges)
-            .map_err(|why| self.task.wrong(why))?;
+        let rows: &'a Rows = self.rows;
+        let passed = self.passed_rows()?;
+        if let Some(capture) = self.scan.plan.leaves()[self.scan.leaf].sole_capture()
+            && let Some(BlockText::Templates(text)) = self.body.text()
+            && !self.task.has_shared_rows()
+        {
+            return self.captured(capture, text, &passed);
+        }
         let needs_line = self.scan.plan.leaves()[self.scan.leaf].needs_line();
         if needs_line || !self.task.has_shared_rows() {
             return self.fold_rows(&passed, needs_line);

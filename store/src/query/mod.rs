@@ -4,6 +4,7 @@
 
 mod block;
 mod budget;
+mod captures;
 mod dedupe;
 mod deleted;
 mod drive;

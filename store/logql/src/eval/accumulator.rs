@@ -1,6 +1,5 @@
 //! Accumulators: entries to what each window of each series needs.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use super::leaf::{Fold, Groups, Leaf, LeafPlan};
@@ -15,14 +14,36 @@ use crate::units;
 /// What one worker has seen of one leaf.
 pub struct Accumulator {
     pub(super) plan: Arc<LeafPlan>,
-    runner: Runner,
+    pub(super) runner: Runner,
     pub(super) table: SeriesTable,
     pub(super) data: Vec<SeriesData>,
-    stream: Labels,
+    pub(super) stream: Labels,
+    /// Whether the runner has yet to be told of the stream.
+    stream_is_new: bool,
+    /// What of the stream's labels can change the outcome, where that is known.
+    relevant: Vec<u8>,
     /// The series of entries whose labels are those of the stream.
-    stream_series: Option<u32>,
-    key: Vec<u8>,
+    pub(super) stream_series: Option<u32>,
+    /// What became of entries alike, by class, for streams that are alike.
+    pub(super) classes: Vec<Option<ClassOutcome>>,
+    pub(super) span: Span,
+    pub(super) key: Vec<u8>,
     bytes: usize,
+}
+
+/// What becomes of the entries of a class.
+#[derive(Clone, Copy)]
+pub(super) enum ClassOutcome {
+    Dropped,
+    Series(u32),
+}
+
+/// Timestamps, ns, from the first to the last, that the same windows hold.
+#[derive(Clone, Copy)]
+pub(super) struct Span {
+    first: i64,
+    last: i64,
+    windows: Option<(usize, usize)>,
 }
 
 /// What is kept of one series.
@@ -55,7 +76,7 @@ impl Differences {
     }
 
     /// Adds `amount` to the windows from `first` to `end` (exclusive) out of `count`; returns the heap bytes it took.
-    fn add(&mut self, first: usize, end: usize, count: usize, amount: i64) -> usize {
+    pub(super) fn add(&mut self, first: usize, end: usize, count: usize, amount: i64) -> usize {
         let mut grown = self.touch(first, count);
         self.change(first, amount);
         // Nothing reads a difference behind the last window.
@@ -105,16 +126,6 @@ impl Differences {
     }
 }
 
-/// How many items at the front `pass`, where none does behind one that doesn't: looks at few of them.
-fn count_leading<T>(items: &[T], pass: impl Fn(&T) -> bool) -> usize {
-    let mut end = 1;
-    while items.get(end - 1).is_some_and(&pass) {
-        end *= 2;
-    }
-    let (known, end) = (end / 2, end.min(items.len()));
-    known + items[known..end].partition_point(pass)
-}
-
 impl Accumulator {
     pub(super) fn new(plan: Arc<LeafPlan>) -> Self {
         let runner = plan.pipeline.runner();
@@ -124,7 +135,15 @@ impl Accumulator {
             table: SeriesTable::default(),
             data: Vec::new(),
             stream: Labels::empty(),
+            stream_is_new: false,
+            relevant: Vec::new(),
             stream_series: None,
+            classes: Vec::new(),
+            span: Span {
+                first: 1,
+                last: 0,
+                windows: None,
+            },
             key: Vec::new(),
             bytes: 0,
         }
@@ -136,12 +155,47 @@ impl Accumulator {
 
     /// Says which stream the following entries belong to.
     pub fn set_stream(&mut self, labels: &Labels) {
-        self.runner.set_stream(labels);
         self.stream = labels.clone();
-        self.stream_series = None;
-        if matches!(self.plan.groups, Groups::All | Groups::Without(_)) {
-            self.table.forget_keys();
+        self.stream_is_new = true;
+        match &self.plan.relevant {
+            None => {
+                self.stream_series = None;
+                self.classes.fill(None);
+                self.table.forget_keys();
+            }
+            Some(names) => {
+                self.key.clear();
+                for name in names {
+                    push_value(labels.get(name), &mut self.key);
+                }
+                if self.key != self.relevant {
+                    std::mem::swap(&mut self.key, &mut self.relevant);
+                    self.stream_series = None;
+                    self.classes.fill(None);
+                }
+            }
         }
+    }
+
+    /// Tells the runner of the stream, before it is needed.
+    pub(super) fn ready(&mut self) {
+        if self.stream_is_new {
+            self.runner.set_stream(&self.stream);
+            self.stream_is_new = false;
+        }
+    }
+
+    /// The windows that hold a timestamp; asked fastest for timestamps close to each other.
+    pub(super) fn windows_at(&mut self, ts: i64) -> Option<(usize, usize)> {
+        if ts < self.span.first || ts > self.span.last {
+            let (windows, last) = self.plan.windows.holding_until(ts);
+            self.span = Span {
+                first: ts,
+                last,
+                windows,
+            };
+        }
+        self.span.windows
     }
 
     /// Takes one entry. `head_passed`: the caller already applied [`Leaf::head_filters`].
@@ -149,15 +203,45 @@ impl Accumulator {
     /// # Errors
     /// Memory limit; a sample with `__error__`.
     pub fn add(&mut self, entry: &EntryRef<'_>, head_passed: bool) -> Result<(), EvalError> {
+        let Some(windows) = self.windows_at(entry.ts) else {
+            return Ok(());
+        };
+        self.ready();
+        let processed = self.runner.process(entry, head_passed);
+        let outcome = processed.map(|processed| (processed.is_plain_stream(), processed.line().len()));
+        match outcome {
+            Some((is_plain, length)) => self.take(entry, is_plain, length, windows),
+            None => Ok(()),
+        }
+    }
+
+    /// As [`Accumulator::add`], for an entry that passed the head filters and whose line is not at hand, but what
+    /// [`Leaf::sole_capture`] captures in it.
+    ///
+    /// # Errors
+    /// As [`Accumulator::add`].
+    pub fn add_captured(&mut self, entry: &EntryRef<'_>, captured: Option<&str>) -> Result<(), EvalError> {
+        let Some(windows) = self.windows_at(entry.ts) else {
+            return Ok(());
+        };
+        self.ready();
+        let processed = self.runner.process_captured(entry, captured);
+        match processed.map(|processed| processed.is_plain_stream()) {
+            Some(is_plain) => self.take(entry, is_plain, 0, windows),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes an entry that the runner has just let pass.
+    fn take(
+        &mut self,
+        entry: &EntryRef<'_>,
+        is_plain: bool,
+        length: usize,
+        windows: (usize, usize),
+    ) -> Result<(), EvalError> {
         let plan = Arc::clone(&self.plan);
-        let Some((first, end)) = plan.windows.holding(entry.ts) else {
-            return Ok(());
-        };
-        let Some(processed) = self.runner.process(entry, head_passed) else {
-            return Ok(());
-        };
-        let plain = processed.is_plain_stream();
-        let length = i64::try_from(processed.line().len()).unwrap_or(i64::MAX);
+        let length = i64::try_from(length).unwrap_or(i64::MAX);
         let mut value = 0.0;
         if let Some(unwrap) = &plan.unwrap {
             let scratch = &mut self.runner.scratch;
@@ -178,83 +262,19 @@ impl Accumulator {
             }
         }
         let series = match self.stream_series {
-            Some(series) if plain && plan.unwrap.is_none() => series,
+            Some(series) if is_plain && plan.unwrap.is_none() => series,
             _ => {
                 let series = self.series(entry.metadata)?;
-                if plain && plan.unwrap.is_none() {
+                if is_plain && plan.unwrap.is_none() {
                     self.stream_series = Some(series);
                 }
                 series
             }
         };
-        self.fold(series, (first, end), entry.ts, length, value)
+        self.fold(series, windows, entry.ts, length, value)
     }
 
-    /// Takes entries of which only the timestamps matter ([`Leaf::rows_only`], [`Leaf::rows_suffice`]); ascending, ns.
-    ///
-    /// # Errors
-    /// As [`Accumulator::add`].
-    pub fn add_rows(&mut self, ascending_ts: &[i64]) -> Result<(), EvalError> {
-        self.add_plain(ascending_ts, |_| 0)
-    }
-
-    /// Takes entries of which only timestamps and line lengths (bytes) matter ([`Leaf::lengths_only`],
-    /// [`Leaf::lengths_suffice`]).
-    ///
-    /// # Errors
-    /// As [`Accumulator::add`].
-    pub fn add_lengths(&mut self, ascending_ts: &[i64], lengths: &[u32]) -> Result<(), EvalError> {
-        self.add_plain(ascending_ts, |rows| {
-            let lengths = lengths.get(rows).unwrap_or_default();
-            lengths.iter().map(|length| i64::from(*length)).sum()
-        })
-    }
-
-    /// Runs of rows in the same windows are added at once; `bytes` gives those of a run's lines.
-    fn add_plain(
-        &mut self,
-        ascending_ts: &[i64],
-        bytes: impl Fn(Range<usize>) -> i64,
-    ) -> Result<(), EvalError> {
-        let windows = self.plan.windows;
-        let mut at = 0;
-        while let Some((ts, rest)) = ascending_ts.get(at..).and_then(<[i64]>::split_first) {
-            let Some(span) = windows.holding(*ts) else {
-                at += 1;
-                continue;
-            };
-            // Neither end of the windows that hold a time moves back as time goes on, so equal ones are neighbours.
-            let rows = 1 + count_leading(rest, |ts| windows.holding(*ts) == Some(span));
-            let count = i64::try_from(rows).unwrap_or(i64::MAX);
-            self.add_run(span, count, bytes(at..at + rows))?;
-            at += rows;
-        }
-        Ok(())
-    }
-
-    fn add_run(&mut self, (first, end): (usize, usize), rows: i64, bytes: i64) -> Result<(), EvalError> {
-        let series = match self.stream_series {
-            Some(series) => series,
-            None => {
-                self.runner.scratch.begin(&[]);
-                let series = self.series(&[])?;
-                self.stream_series = Some(series);
-                series
-            }
-        };
-        let count = self.plan.windows.count();
-        let with_sizes = self.plan.fold == Fold::Bytes;
-        let Some(data) = self.data.get_mut(series as usize) else {
-            return Ok(());
-        };
-        let mut grown = data.counts.add(first, end, count, rows);
-        if with_sizes {
-            grown += data.sizes.add(first, end, count, bytes);
-        }
-        self.charge(grown)
-    }
-
-    fn fold(
+    pub(super) fn fold(
         &mut self,
         series: u32,
         (first, end): (usize, usize),
@@ -289,7 +309,7 @@ impl Accumulator {
         self.charge(grown)
     }
 
-    fn charge(&mut self, grown: usize) -> Result<(), EvalError> {
+    pub(super) fn charge(&mut self, grown: usize) -> Result<(), EvalError> {
         if grown == 0 {
             return Ok(());
         }
@@ -303,7 +323,7 @@ impl Accumulator {
     }
 
     /// The index of the series that the labels at hand belong to.
-    fn series(&mut self, metadata: &[(&str, &str)]) -> Result<u32, EvalError> {
+    pub(super) fn series(&mut self, metadata: &[(&str, &str)]) -> Result<u32, EvalError> {
         let scratch = &self.runner.scratch;
         let failed = scratch.error().is_some();
         self.key.clear();
@@ -319,10 +339,7 @@ impl Accumulator {
             Groups::One => {}
             Groups::By(names) => {
                 for name in names {
-                    let value = scratch.get(*name, metadata);
-                    self.key.push(u8::from(value.is_some()));
-                    self.key.extend_from_slice(value.unwrap_or("").as_bytes());
-                    self.key.push(0xff);
+                    push_value(scratch.get(*name, metadata), &mut self.key);
                 }
             }
             Groups::All => scratch.write_key(metadata, &[], &mut self.key),
@@ -411,6 +428,13 @@ impl Accumulator {
     pub fn bytes(&self) -> usize {
         self.bytes + self.table.bytes
     }
+}
+
+/// Appends a label's value, or that there is none, so that what follows can't be taken for a part of it.
+pub(super) fn push_value(value: Option<&str>, key: &mut Vec<u8>) {
+    key.push(u8::from(value.is_some()));
+    key.extend_from_slice(value.unwrap_or("").as_bytes());
+    key.push(0xff);
 }
 
 /// The smaller or larger value; NaN gives way to anything.

@@ -8,7 +8,7 @@ use super::{Accumulator, EvalLimits, EvalSpec};
 use crate::Matcher;
 use crate::error::ParseError;
 use crate::pipeline::scratch::{Hints, NameId, Names};
-use crate::pipeline::{Condition, LineFilter, MetadataNeeds, Pipeline};
+use crate::pipeline::{Condition, LineFilter, MetadataNeeds, Pipeline, SoleCapture};
 use crate::syntax::ast::{
     Conversion, Grouping, LabelFilter, LabelFormatValue, RangeAggregation, RangeOp, Stage, Unwrap,
 };
@@ -25,11 +25,39 @@ pub(super) struct LeafPlan {
     pub(super) parameter: f64,
     pub(super) unwrap: Option<UnwrapPlan>,
     pub(super) groups: Groups,
+    /// The names of all labels of a stream that can change what becomes of an entry; `None`: any may.
+    pub(super) relevant: Option<Vec<String>>,
     pub(super) windows: Windows,
     pub(super) limits: EvalLimits,
     pub(super) fold: Fold,
     /// For absent_over_time: the labels of the sample that says "absent".
     pub(super) absent: crate::Labels,
+}
+
+/// The grouping of an enclosing aggregation over vectors, which a leaf may fold by itself.
+#[derive(Clone, Copy)]
+pub(super) enum Pushed<'a> {
+    None,
+    /// As Loki does, whose parsers look for nothing else then.
+    Seen(&'a Grouping),
+    /// What Loki doesn't do: it must not change what parsers make of a line.
+    Unseen(&'a Grouping),
+}
+
+impl<'a> Pushed<'a> {
+    fn seen(self) -> Option<&'a Grouping> {
+        match self {
+            Pushed::Seen(grouping) => Some(grouping),
+            Pushed::None | Pushed::Unseen(_) => None,
+        }
+    }
+
+    fn any(self) -> Option<&'a Grouping> {
+        match self {
+            Pushed::Seen(grouping) | Pushed::Unseen(grouping) => Some(grouping),
+            Pushed::None => None,
+        }
+    }
 }
 
 /// How a label becomes the value.
@@ -68,12 +96,12 @@ pub(super) enum Fold {
 impl Leaf {
     pub(super) fn new(
         aggregation: &RangeAggregation,
-        pushed: Option<&Grouping>,
+        pushed: Pushed<'_>,
         spec: EvalSpec,
         limits: EvalLimits,
     ) -> Result<Self, ParseError> {
         let range = &aggregation.range;
-        let grouping = aggregation.grouping.as_ref().or(pushed);
+        let grouping = aggregation.grouping.as_ref().or(pushed.seen());
         let mut names = Names::new();
         let stages = useful_stages(aggregation);
         let hints = hints(aggregation, &stages, grouping, &mut names);
@@ -87,7 +115,10 @@ impl Leaf {
             early: early_conditions(&pipeline, unwrap.as_ref(), grouping),
             ..hints
         };
-        let groups = groups(aggregation, grouping, &mut pipeline.names);
+        let series = aggregation.grouping.as_ref().or(pushed.any());
+        let groups = groups(aggregation, series, &mut pipeline.names);
+        let knows_labels = matches!(groups, Groups::One | Groups::By(_)) && !pipeline.reads_all_labels();
+        let relevant = knows_labels.then(|| pipeline.names.mentioned());
         let windows = Windows::new(spec, range.range, range.offset);
         let plan = LeafPlan {
             matchers: range.log.matchers.clone(),
@@ -97,6 +128,7 @@ impl Leaf {
             fold: fold(aggregation.op, unwrap.is_some(), windows),
             unwrap,
             groups,
+            relevant,
             windows,
             limits,
             absent: absent_labels(&range.log.matchers),
@@ -169,6 +201,29 @@ impl Leaf {
     fn only_counts(&self) -> bool {
         let plan = &self.0;
         plan.unwrap.is_none() && plan.pipeline.only_filters() && plan.pipeline.head_filters().is_empty()
+    }
+
+    /// The group of a `regexp` stage that is all the leaf wants of a line behind the head filters, if so: then
+    /// [`Accumulator::add_captured`] may replace `add`.
+    #[must_use]
+    pub fn sole_capture(&self) -> Option<&SoleCapture> {
+        self.0
+            .pipeline
+            .sole_capture()
+            .filter(|_| self.0.fold != Fold::Bytes)
+    }
+
+    /// Whether the value of an entry is read from a label.
+    #[must_use]
+    pub fn unwraps(&self) -> bool {
+        self.0.unwrap.is_some()
+    }
+
+    /// As [`Leaf::rows_suffice`] but for head filters: for entries that passed them [`Accumulator::add_passed`] may
+    /// replace `add`.
+    #[must_use]
+    pub fn passed_rows_suffice(&self) -> bool {
+        self.0.fold == Fold::Count && self.0.unwrap.is_none() && self.0.pipeline.only_filters()
     }
 
     /// An empty accumulator: one for each worker.

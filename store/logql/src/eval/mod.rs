@@ -5,6 +5,7 @@
 
 mod accumulator;
 mod aggregate;
+mod alike;
 mod binary;
 mod leaf;
 mod node;
@@ -16,12 +17,13 @@ mod window;
 
 pub use accumulator::Accumulator;
 pub use leaf::Leaf;
+use leaf::Pushed;
 use node::Node;
 use window::Windows;
 
 use crate::Labels;
 use crate::error::{EvalError, ParseError};
-use crate::syntax::ast::{Grouping, MetricExpr, RangeOp, VectorOp};
+use crate::syntax::ast::{Grouping, MetricExpr, RangeAggregation, RangeOp, VectorOp};
 
 /// When to evaluate: at `start`, `start + step`, … up to and including `end`. All in ns since the epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +63,7 @@ impl MetricPlan {
     /// A stage of a pipeline does not compile.
     pub fn new(expr: &MetricExpr, spec: EvalSpec, limits: EvalLimits) -> Result<Self, ParseError> {
         let mut leaves = Vec::new();
-        collect_leaves(expr, None, spec, limits, &mut leaves)?;
+        collect_leaves(expr, Pushed::None, spec, limits, &mut leaves)?;
         Ok(Self {
             expr: expr.clone(),
             spec,
@@ -178,7 +180,7 @@ impl MetricPlan {
 /// Makes the leaves of an expression. `pushed`: the grouping of an enclosing `sum`, which the leaf may fold by itself.
 fn collect_leaves(
     expr: &MetricExpr,
-    pushed: Option<&Grouping>,
+    pushed: Pushed<'_>,
     spec: EvalSpec,
     limits: EvalLimits,
     leaves: &mut Vec<Leaf>,
@@ -193,15 +195,18 @@ fn collect_leaves(
             };
             let grouping = aggregation.grouping.as_ref().unwrap_or(&one_group);
             let pushed = match (&aggregation.op, &*aggregation.expr) {
-                (VectorOp::Sum, MetricExpr::Range(range)) if sums_like(range.op) => Some(grouping),
-                _ => None,
+                (VectorOp::Sum, MetricExpr::Range(range)) if sums_like(range.op) => Pushed::Seen(grouping),
+                (op, MetricExpr::Range(range)) if picks_like(op, range, grouping) => Pushed::Unseen(grouping),
+                _ => Pushed::None,
             };
             collect_leaves(&aggregation.expr, pushed, spec, limits, leaves)?;
         }
-        MetricExpr::LabelReplace(replace) => collect_leaves(&replace.expr, None, spec, limits, leaves)?,
+        MetricExpr::LabelReplace(replace) => {
+            collect_leaves(&replace.expr, Pushed::None, spec, limits, leaves)?
+        }
         MetricExpr::Binary(binary) => {
-            collect_leaves(&binary.left, None, spec, limits, leaves)?;
-            collect_leaves(&binary.right, None, spec, limits, leaves)?;
+            collect_leaves(&binary.left, Pushed::None, spec, limits, leaves)?;
+            collect_leaves(&binary.right, Pushed::None, spec, limits, leaves)?;
         }
     }
     Ok(())
@@ -217,6 +222,18 @@ fn sums_like(op: RangeOp) -> bool {
             | RangeOp::BytesRate
             | RangeOp::SumOverTime
     )
+}
+
+/// The extreme of series' extremes is the extreme of their entries together. What is unwrapped is no label of the
+/// series, so a grouping by it stays where it is.
+fn picks_like(op: &VectorOp, range: &RangeAggregation, grouping: &Grouping) -> bool {
+    let same = matches!(
+        (op, range.op),
+        (VectorOp::Max, RangeOp::MaxOverTime) | (VectorOp::Min, RangeOp::MinOverTime)
+    );
+    let unwrapped = range.range.unwrap.as_ref().map(|unwrap| &unwrap.label);
+    let is_free = unwrapped.is_some_and(|label| !grouping.labels.contains(label));
+    same && is_free && range.grouping.is_none() && !grouping.without
 }
 
 /// Whether the answer keeps the order of values.

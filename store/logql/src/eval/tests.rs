@@ -153,6 +153,11 @@ proptest! {
             prop_assert!((from..to).contains(&ts));
         }
         prop_assert!(!windows.are_disjoint() || held.len() <= 1);
+        let (held, last) = windows.holding_until(ts);
+        prop_assert_eq!(held, expected);
+        prop_assert!(last >= ts);
+        prop_assert_eq!(windows.holding((ts + last) / 2), expected);
+        prop_assert_eq!(windows.holding(last), expected);
     }
 }
 
@@ -166,6 +171,7 @@ fn windows_survive_extreme_times() {
         let windows = Windows::new(EvalSpec { start, end, step }, range, offset);
         for ts in [i64::MIN, 0, i64::MAX] {
             let _ = windows.holding(ts);
+            assert!(windows.holding_until(ts).1 >= ts);
         }
         let _ = windows.time_range();
     }

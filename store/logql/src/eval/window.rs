@@ -65,6 +65,18 @@ impl Windows {
         (first < end).then_some((first, end))
     }
 
+    /// As [`Windows::holding`], and the last timestamp up to which the answer stays the same.
+    pub(crate) fn holding_until(&self, ts: i64) -> (Option<(usize, usize)>, i64) {
+        let wide = |number: i64| i128::from(number);
+        // The next windows begin, and the ones at hand end, one step on from where they did before.
+        let distance = wide(ts) + wide(self.offset) - wide(self.start);
+        let step = wide(self.step);
+        let to_step = |distance: i128| (step - distance.rem_euclid(step)) % step;
+        let same = to_step(distance).min(to_step(distance + wide(self.range)));
+        let last = (wide(ts) + same).min(wide(i64::MAX));
+        (self.holding(ts), i64::try_from(last).unwrap_or(ts))
+    }
+
     /// Whether every timestamp lies in at most one window.
     pub(crate) fn are_disjoint(&self) -> bool {
         self.count == 1 || self.range <= self.step

@@ -95,7 +95,8 @@ impl SoleCapture {
                 // A match state says that there was a match before this byte.
                 if self.automaton.is_match_state(scan.state) {
                     scan.end = Some(before + read);
-                } else if self.automaton.is_dead_state(scan.state) || self.automaton.is_quit_state(scan.state) {
+                } else if self.automaton.is_dead_state(scan.state) || self.automaton.is_quit_state(scan.state)
+                {
                     scan.decided = true;
                     return true;
                 }

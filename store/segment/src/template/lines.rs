@@ -5,11 +5,14 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
+use memchr::memmem;
+
 use super::{
     directory::{Column, Directory},
+    needle::Needle,
     rows::RowIndex,
     values::{Values, decode},
-    words::SLOT,
+    words::{SLOT, Vocabulary},
 };
 use crate::{
     BlockMeta, ColumnKind, Lines, Part, SegmentError,
@@ -146,6 +149,76 @@ impl TemplateLines {
             lines: self,
             ordinals: vec![0; self.directory.templates.len() + 1],
         })
+    }
+
+    /// How many templates there are.
+    #[must_use]
+    pub fn templates(&self) -> usize {
+        self.directory.templates.len()
+    }
+
+    /// Where a text stands in a template, which tells where it stands in all of its lines; `None` when its lines may
+    /// have it elsewhere, too.
+    #[must_use]
+    pub fn find(&self, template: usize, needle: &Needle) -> Option<Vec<TemplatePlace>> {
+        let of_numbers = template < self.directory.of_numbers;
+        let vocabulary = if of_numbers {
+            Vocabulary::Numbers
+        } else {
+            Vocabulary::Values
+        };
+        let text = needle.in_templates(vocabulary)?;
+        let template = self.directory.templates.get(template)?;
+        let hits = memmem::find_iter(&self.directory.text[template.text.clone()], text);
+        let columns = &self.directory.columns[template.columns.clone()];
+        let place = |hit| {
+            let at = template.text.start + hit;
+            let before = columns.partition_point(|column| (column.slot as usize) < at);
+            TemplatePlace {
+                end: template.text.end,
+                columns: template.columns.end,
+                rows: template.rows,
+                at,
+                column: template.columns.start + before,
+            }
+        };
+        Some(hits.map(place).collect())
+    }
+
+    /// Gives the bytes of a line from a place of its template on, piece by piece, until `next` says false: those of
+    /// the `ordinal`-th line, or those that all lines of the template share.
+    ///
+    /// # Errors
+    /// When the bytes are corrupt.
+    pub fn walk(
+        &self,
+        mut place: TemplatePlace,
+        ordinal: Option<u32>,
+        mut next: impl FnMut(&[u8]) -> bool,
+    ) -> Result<Stop, SegmentError> {
+        let text = &self.directory.text;
+        while place.column < place.columns {
+            let column = &self.directory.columns[place.column];
+            let slot = column.slot as usize;
+            if place.at < slot && !next(&text[place.at..slot]) {
+                return Ok(Stop::Asked);
+            }
+            place.at = slot;
+            let value = match (self.directory.constant(column), ordinal) {
+                (Some(value), _) => value,
+                (None, Some(ordinal)) => self.values(place.column, place.rows)?.get(ordinal as usize),
+                (None, None) => return Ok(Stop::Variable(place)),
+            };
+            if !next(value) {
+                return Ok(Stop::Asked);
+            }
+            place.column += 1;
+            place.at = slot + 1;
+        }
+        if place.at < place.end && !next(&text[place.at..place.end]) {
+            return Ok(Stop::Asked);
+        }
+        Ok(Stop::End)
     }
 
     pub(super) fn directory(&self) -> &Directory {
@@ -292,6 +365,30 @@ impl TemplateLines {
     }
 }
 
+/// A place in a template.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TemplatePlace {
+    /// Where the template's text ends, the number after its last column, and its rows.
+    end: usize,
+    columns: usize,
+    rows: u32,
+    /// In the templates' text.
+    at: usize,
+    /// The first column at or behind it.
+    column: usize,
+}
+
+/// Why [`TemplateLines::walk`] stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// It was told to.
+    Asked,
+    /// At a variable that isn't the same in all lines.
+    Variable(TemplatePlace),
+    /// At the line's end.
+    End,
+}
+
 /// Goes through rows of a block and says where their lines are.
 #[derive(Debug)]
 pub struct Places<'a> {
@@ -302,18 +399,33 @@ pub struct Places<'a> {
 }
 
 impl Places<'_> {
-    /// The row's template + 1, 0 for none, and how many rows before it have the same.
-    fn locate(&mut self, row: u32) -> Result<(usize, u32), SegmentError> {
+    /// The row's template, and how many rows before it have the same.
+    ///
+    /// # Errors
+    /// No such row.
+    pub fn locate(&mut self, row: u32) -> Result<(Option<usize>, u32), SegmentError> {
         let id = self.index.id(row);
         let id = id.ok_or_else(|| self.lines.wrong(format!("has no row {row}")))? as usize;
         let ordinal = self.index.ordinal(id, row, self.ordinals[id]);
         self.ordinals[id] = ordinal;
-        Ok((id, ordinal))
+        Ok((id.checked_sub(1), ordinal))
+    }
+
+    /// Puts the row's line into `out`.
+    ///
+    /// # Errors
+    /// When the bytes are corrupt.
+    pub fn line(&mut self, row: u32, out: &mut String) -> Result<(), SegmentError> {
+        let mut bytes = std::mem::take(out).into_bytes();
+        bytes.clear();
+        self.put_line(row, &mut bytes)?;
+        *out = String::from_utf8(bytes).map_err(|why| self.lines.wrong(why.to_string()))?;
+        Ok(())
     }
 
     fn put_line(&mut self, row: u32, out: &mut Vec<u8>) -> Result<(), SegmentError> {
-        let (id, ordinal) = self.locate(row)?;
-        let Some(number) = id.checked_sub(1) else {
+        let (template, ordinal) = self.locate(row)?;
+        let Some(number) = template else {
             let other = self.lines.other()?;
             if ordinal as usize >= other.rows() {
                 return Err(self.lines.wrong(format!("has no row {row}")));
@@ -321,23 +433,18 @@ impl Places<'_> {
             out.extend_from_slice(other.get(ordinal as usize).as_bytes());
             return Ok(());
         };
-        let directory = &self.lines.directory;
-        let template = &directory.templates[number];
-        let mut at = template.text.start;
-        for number in template.columns.clone() {
-            let column = &directory.columns[number];
-            let slot = column.slot as usize;
-            out.extend_from_slice(&directory.text[at..slot]);
-            match directory.constant(column) {
-                Some(value) => out.extend_from_slice(value),
-                None => {
-                    let values = self.lines.values(number, template.rows)?;
-                    out.extend_from_slice(values.get(ordinal as usize));
-                }
-            }
-            at = slot + 1;
-        }
-        out.extend_from_slice(&directory.text[at..template.text.end]);
+        let template = &self.lines.directory.templates[number];
+        let place = TemplatePlace {
+            end: template.text.end,
+            columns: template.columns.end,
+            rows: template.rows,
+            at: template.text.start,
+            column: template.columns.start,
+        };
+        self.lines.walk(place, Some(ordinal), |bytes| {
+            out.extend_from_slice(bytes);
+            true
+        })?;
         Ok(())
     }
 }

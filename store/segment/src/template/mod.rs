@@ -19,7 +19,7 @@ mod words;
 
 pub(crate) use build::{TemplateColumns, encode};
 pub(crate) use lines::Stored;
-pub use lines::{Places, TemplateLines};
+pub use lines::{Places, Stop, TemplateLines, TemplatePlace};
 pub use needle::Needle;
 pub use rows::RowSet;
 pub use search::Hits;
