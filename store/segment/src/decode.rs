@@ -56,15 +56,6 @@ impl BlockText {
             BlockText::Templates(lines) => lines.all_lines(),
         }
     }
-
-    /// Heap bytes of what is decoded so far, for memory budgets.
-    #[must_use]
-    pub fn heap_bytes(&self) -> usize {
-        match self {
-            BlockText::Plain(lines) => lines.text().len() + lines.offsets().len() * 4,
-            BlockText::Templates(lines) => lines.heap_bytes(),
-        }
-    }
 }
 
 impl BlockMeta {

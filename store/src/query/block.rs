@@ -353,6 +353,19 @@ impl Engine {
             .await
     }
 
+    /// The block when all that a scan needs of it is in memory.
+    pub(super) fn in_memory(&self, task: &BlockTask, needs: &Needs) -> Option<Encoded> {
+        let hot = self.blocks.get(&task.key());
+        let lacks = |column: &ColumnMeta| {
+            (is_head(&column.kind) || needs.wants(&column.kind)) && hot.lacks(&column.kind, needs)
+        };
+        let is_there = !task.meta().columns.iter().any(lacks);
+        is_there.then(|| Encoded {
+            hot,
+            columns: Vec::new(),
+        })
+    }
+
     async fn fetch(
         &self,
         task: &BlockTask,

@@ -47,12 +47,14 @@ pub(super) fn row_hash(row: &LogRow, bare: bool) -> u128 {
 #[derive(Default)]
 pub(super) struct ShownOnce {
     group: Option<(i64, Labels)>,
+    /// Of the group's rows, from its second one on: most have no second one.
     hashes: HashSet<u128>,
 }
 
 impl ShownOnce {
-    /// Whether the row is the first of its stream (`labels`) and time that shows what it shows.
-    pub(super) fn is_new(&mut self, labels: &Labels, row: &LogRow) -> bool {
+    /// Whether the row is the first of its stream (`labels`) and time that shows what it shows. `before`: the last row
+    /// that was.
+    pub(super) fn is_new(&mut self, labels: &Labels, row: &LogRow, before: Option<&LogRow>) -> bool {
         if !self
             .group
             .as_ref()
@@ -60,6 +62,10 @@ impl ShownOnce {
         {
             self.group = Some((row.ts, labels.clone()));
             self.hashes.clear();
+            return true;
+        }
+        if self.hashes.is_empty() {
+            self.hashes.extend(before.map(|before| row_hash(before, false)));
         }
         self.hashes.insert(row_hash(row, false))
     }

@@ -12,6 +12,9 @@ use parking_lot::Mutex;
 use rankline_segment::BlockText;
 use std::sync::Arc;
 
+/// Blocks in memory that a thread takes on at once: other queries get their turn in between.
+const MAX_HOT_AT_ONCE: usize = 8;
+
 /// What a query does with each block. Called from many threads.
 pub(super) trait Scan: Send + Sync + 'static {
     /// Time range to pick rows from: start inclusive, end exclusive, ns. May become narrower while the query runs.
@@ -103,6 +106,32 @@ impl<S: Scan> Driver<S> {
         Ok(())
     }
 
+    /// Does all there is to do with a block that is in memory.
+    fn scan_now(&self, task: &BlockTask, encoded: &Encoded, needs: &Needs) -> Result<(), QueryError> {
+        let (start, end) = self.scan.range();
+        let (min, max) = (task.meta().min_ts, task.meta().max_ts);
+        // What is cheaper to rule the block out by comes first.
+        if min >= start && max < end {
+            let Some(body) = self.body(task, encoded, needs)? else {
+                return self.skip();
+            };
+            match self.rows(task, encoded)? {
+                None => self.skip(),
+                Some(rows) => self.scan(task, rows, &body),
+            }
+        } else if max < start || min >= end {
+            self.skip()
+        } else {
+            match self.rows(task, encoded)? {
+                None => self.skip(),
+                Some(rows) => match self.body(task, encoded, needs)? {
+                    None => self.skip(),
+                    Some(body) => self.scan(task, rows, &body),
+                },
+            }
+        }
+    }
+
     /// Counts a block of which nothing can be part of the answer.
     fn skip(&self) -> Result<(), QueryError> {
         self.stats.lock().blocks_skipped += 1;
@@ -125,17 +154,61 @@ impl Engine {
             cancel,
             stats: Arc::new(Mutex::new(QueryStats::default())),
         };
-        futures::stream::iter(tasks)
-            .map(|task| Ok(self.drive_block(driver.clone(), task)))
+        let (mut hot, mut cold) = (Vec::new(), Vec::new());
+        for task in tasks {
+            let needs = needs_of(&*driver.scan, &task);
+            match self.in_memory(&task, &needs) {
+                Some(encoded) => hot.push((task, encoded, needs)),
+                None => cold.push((task, needs)),
+            }
+        }
+        let fetched = futures::stream::iter(cold)
+            .map(|(task, needs)| Ok(self.drive_block(driver.clone(), task, needs)))
             .try_buffer_unordered(parallel.max(1))
-            .try_for_each(|()| std::future::ready(Ok(())))
-            .await?;
+            .try_for_each(|()| std::future::ready(Ok(())));
+        futures::try_join!(self.drive_hot(driver.clone(), hot), fetched)?;
         let stats = *driver.stats.lock();
         count(&stats);
         Ok(stats)
     }
 
-    async fn drive_block<S: Scan>(&self, driver: Driver<S>, task: BlockTask) -> Result<(), QueryError> {
+    /// Scans blocks that are in memory: several at a time for each thread, as a block may take less than handing it
+    /// over does.
+    async fn drive_hot<S: Scan>(
+        &self,
+        driver: Driver<S>,
+        tasks: Vec<(BlockTask, Encoded, Needs)>,
+    ) -> Result<(), QueryError> {
+        let threads = self.workers.threads();
+        let at_once = (tasks.len() / (threads * 4)).clamp(1, MAX_HOT_AT_ONCE);
+        let mut shares = Vec::new();
+        let mut tasks = tasks.into_iter().peekable();
+        while tasks.peek().is_some() {
+            shares.push(tasks.by_ref().take(at_once).collect::<Vec<_>>());
+        }
+        futures::stream::iter(shares)
+            .map(|share| {
+                let (own, blocks) = (driver.clone(), self.blocks.clone());
+                let scanned = move || {
+                    share.into_iter().try_for_each(|(task, encoded, needs)| {
+                        own.scan_now(&task, &encoded, &needs)?;
+                        blocks.keep(task.key(), &encoded.hot);
+                        Ok(())
+                    })
+                };
+                Ok(self.workers.run(scanned))
+            })
+            .try_buffer_unordered(threads)
+            .try_for_each(|()| std::future::ready(Ok(())))
+            .await
+    }
+
+    async fn drive_block<S: Scan>(
+        &self,
+        driver: Driver<S>,
+        task: BlockTask,
+        needs: Needs,
+    ) -> Result<(), QueryError> {
         let (start, end) = driver.scan.range();
         let mut stats = QueryStats::default();
         if task.meta().max_ts < start || task.meta().min_ts >= end {
@@ -143,10 +216,6 @@ impl Engine {
             driver.stats.lock().add(&stats);
             return Ok(());
         }
-        let needs = match deleted::needs_content(&task) {
-            true => Needs::ALL,
-            false => driver.scan.needs(&task),
-        };
         let _memory = self.memory.take(task.memory(&needs)).await;
         if driver.scan.probes() {
             let head = self.fetch_head(&task, &mut stats).await?;
@@ -183,6 +252,13 @@ impl Engine {
         }
         driver.stats.lock().add(&stats);
         Ok(())
+    }
+}
+
+fn needs_of(scan: &impl Scan, task: &BlockTask) -> Needs {
+    match deleted::needs_content(task) {
+        true => Needs::ALL,
+        false => scan.needs(task),
     }
 }
 

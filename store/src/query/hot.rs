@@ -2,6 +2,9 @@
 //!
 //! Segments never change, so nothing here can be out of date. A block's columns are decoded when a query needs them,
 //! once, for all that come later; templates and variables even later, each when something looks at it.
+//!
+//! A block is kept in two parts: what nearly every query looks at (streams, timestamps, templates), and what was decoded
+//! of its lines, which is more and seldom asked for. So the one is not thrown out for the other.
 
 use super::block::{Encoded, Needs};
 use parking_lot::RwLock;
@@ -24,12 +27,12 @@ pub(super) struct Head {
 /// The columns of one block that have been decoded.
 #[derive(Debug, Default)]
 pub(super) struct HotBlock {
-    head: OnceLock<Head>,
+    head: OnceLock<Arc<Head>>,
     text: OnceLock<BlockText>,
     lengths: OnceLock<Vec<u32>>,
     metadata: RwLock<Vec<(Box<str>, Arc<MetadataColumn>)>>,
-    /// Heap bytes when it was last put into the cache.
-    weighed: AtomicUsize,
+    /// Heap bytes of both parts when they were last put into the cache.
+    weighed: [AtomicUsize; 2],
 }
 
 impl HotBlock {
@@ -45,12 +48,13 @@ impl HotBlock {
 
     /// Streams and timestamps.
     pub(super) fn head(&self, meta: &BlockMeta, encoded: &Encoded) -> Result<&Head, SegmentError> {
-        get_or_try(&self.head, || {
-            Ok(Head {
+        let head = get_or_try(&self.head, || {
+            Ok(Arc::new(Head {
                 runs: meta.decode_streams(encoded.column(&ColumnKind::Streams))?,
                 ts: Arc::new(meta.decode_timestamps(encoded.column(&ColumnKind::Timestamps))?),
-            })
-        })
+            }))
+        });
+        head.map(|head| &**head)
     }
 
     /// Decodes what `needs` asks for and isn't here yet.
@@ -91,32 +95,60 @@ impl HotBlock {
         column.map(|(_, values)| Arc::clone(values))
     }
 
-    fn heap_bytes(&self) -> usize {
+    /// The part that nearly every query looks at, shared with this one.
+    fn base(&self) -> Self {
+        let base = Self::default();
+        if let Some(head) = self.head.get() {
+            let _ = base.head.set(Arc::clone(head));
+        }
+        if let Some(BlockText::Templates(lines)) = self.text.get() {
+            let _ = base.text.set(BlockText::Templates(Box::new(lines.bare())));
+        }
+        base.metadata.write().clone_from(&self.metadata.read());
+        let [weighed, _] = &self.weighed;
+        base.weighed[0].store(weighed.load(Ordering::Relaxed), Ordering::Relaxed);
+        base
+    }
+
+    /// Heap bytes of both parts.
+    fn heap_bytes(&self) -> [usize; 2] {
         let head = self.head.get().map_or(0, |head| {
             head.runs.len() * size_of::<StreamRun>() + head.ts.len() * 8
         });
-        let text = self.text.get().map_or(0, BlockText::heap_bytes);
+        let [base, decoded] = match self.text.get() {
+            None => [0, 0],
+            Some(BlockText::Plain(lines)) => [0, lines.text().len() + lines.offsets().len() * 4],
+            Some(BlockText::Templates(lines)) => [lines.base_bytes(), lines.decoded_bytes()],
+        };
         let lengths = self.lengths.get().map_or(0, |lengths| lengths.len() * 4);
         let metadata = self.metadata.read();
         let metadata = metadata
             .iter()
             .map(|(name, values)| name.len() + values.heap_bytes());
-        size_of::<Self>() + head + text + lengths + metadata.sum::<usize>()
+        let base = size_of::<Self>() + head + base + metadata.sum::<usize>();
+        [base, decoded + lengths]
     }
 }
 
 /// Names a block: its segment, and its place there.
 pub(super) type BlockKey = (Ulid, usize);
 
+/// Which part of a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Kept {
+    Base = 0,
+    Decoded = 1,
+}
+
 /// The blocks that are kept.
 #[derive(Debug, Clone)]
-pub(super) struct HotBlocks(moka::sync::Cache<BlockKey, Arc<HotBlock>>);
+pub(super) struct HotBlocks(moka::sync::Cache<(BlockKey, Kept), Arc<HotBlock>>);
 
 impl HotBlocks {
     /// At most `bytes`, about; 0 keeps nothing.
     pub(super) fn new(bytes: u64) -> Self {
-        let weight = |_: &BlockKey, block: &Arc<HotBlock>| {
-            u32::try_from(block.weighed.load(Ordering::Relaxed)).unwrap_or(u32::MAX)
+        let weight = |(_, kept): &(BlockKey, Kept), block: &Arc<HotBlock>| {
+            u32::try_from(block.weighed[*kept as usize].load(Ordering::Relaxed)).unwrap_or(u32::MAX)
         };
         let cache = moka::sync::Cache::builder().weigher(weight).max_capacity(bytes);
         Self(cache.build())
@@ -124,16 +156,35 @@ impl HotBlocks {
 
     /// The block as far as it is decoded.
     pub(super) fn get(&self, key: &BlockKey) -> Arc<HotBlock> {
-        self.0.get(key).unwrap_or_default()
+        // Both are asked for, so that the part that is looked at most is known to be.
+        let base = self.0.get(&(*key, Kept::Base));
+        let decoded = self.0.get(&(*key, Kept::Decoded));
+        decoded
+            .or_else(|| Some(Arc::new(base?.base())))
+            .unwrap_or_default()
     }
 
     /// Keeps a block that a query is done with; what was decoded of it meanwhile counts.
     pub(super) fn keep(&self, key: BlockKey, block: &Arc<HotBlock>) {
         let bytes = block.heap_bytes();
-        let before = block.weighed.load(Ordering::Relaxed);
-        if before == 0 || bytes > before + UNWEIGHED || !self.0.contains_key(&key) {
-            block.weighed.store(bytes, Ordering::Relaxed);
-            self.0.insert(key, Arc::clone(block));
+        let mut changed = false;
+        for (kept, bytes) in [Kept::Base, Kept::Decoded].into_iter().zip(bytes) {
+            let weighed = &block.weighed[kept as usize];
+            let before = weighed.load(Ordering::Relaxed);
+            let known = before != 0 && bytes <= before + UNWEIGHED && self.0.contains_key(&(key, kept));
+            if known || (kept == Kept::Decoded && bytes < UNWEIGHED) {
+                continue;
+            }
+            weighed.store(bytes, Ordering::Relaxed);
+            let part = match kept {
+                Kept::Base => Arc::new(block.base()),
+                Kept::Decoded => Arc::clone(block),
+            };
+            part.weighed[kept as usize].store(bytes, Ordering::Relaxed);
+            self.0.insert((key, kept), part);
+            changed = true;
+        }
+        if changed {
             // At once: left to itself, the cache lets dozens of blocks in before it throws some out.
             self.0.run_pending_tasks();
         }

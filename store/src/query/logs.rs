@@ -14,8 +14,8 @@ use super::{Engine, LogAnswer, LogRow, Pairs, QueryError, QueryStats, result::In
 use crate::tenants::TenantId;
 use parking_lot::Mutex;
 use rankline_logql::{EntryRef, Labels, LogExpr, MetadataNeeds, Pipeline, Runner};
-use std::cmp::Ordering as Order;
-use std::collections::HashSet;
+use std::cmp::{Ordering as Order, Reverse};
+use std::collections::{BinaryHeap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -109,10 +109,16 @@ impl Collector {
         self.rows.sort_by(|a, b| a.cmp(b, direction));
         let mut seen = HashSet::new();
         let mut shown = ShownOnce::default();
-        self.rows.retain(|row| {
-            row.hash.is_none_or(|hash| seen.insert(hash)) && shown.is_new(&row.labels, &row.row)
-        });
-        self.rows.truncate(self.limit);
+        let rows = std::mem::take(&mut self.rows);
+        for row in rows {
+            let before = self.rows.last().map(|before| &before.row);
+            if row.hash.is_none_or(|hash| seen.insert(hash)) && shown.is_new(&row.labels, &row.row, before) {
+                self.rows.push(row);
+            }
+            if self.rows.len() >= self.limit {
+                break;
+            }
+        }
         budget.shrink(before - self.rows.iter().map(Candidate::bytes).sum::<usize>());
     }
 }
@@ -124,6 +130,9 @@ struct LogScan {
     head: HeadSearch,
     runners: Mutex<Vec<Runner>>,
     collector: Mutex<Collector>,
+    /// Times of the best rows met so far, where it is known that each of them is a row of the answer's kind: where no
+    /// stage leaves rows out behind the head filters.
+    nearest: Option<Mutex<BinaryHeap<Reverse<i64>>>>,
     /// Rows beyond this time cannot be part of the answer any more.
     threshold: AtomicI64,
     budget: Budget,
@@ -170,6 +179,9 @@ impl Scan for LogScan {
     ) -> Result<(), QueryError> {
         let spans = joined(rows.spans.iter().map(|span| span.rows.clone()));
         let mut passed = self.head.passed(body, &spans).map_err(|why| task.wrong(why))?;
+        if let Some(nearest) = self.nearest.as_ref().filter(|_| !task.has_shared_rows()) {
+            self.offer(nearest, &mut passed, &rows.ts);
+        }
         let mut runner = self
             .runners
             .lock()
@@ -218,6 +230,36 @@ impl LogScan {
         let (batch, later) = rows.split_at_mut(size.min(rows.len()));
         batch.sort_unstable_by(order);
         (batch, later)
+    }
+
+    /// Lets other blocks know how near rows have to be before this one's are put together; leaves those that are.
+    fn offer(&self, nearest: &Mutex<BinaryHeap<Reverse<i64>>>, passed: &mut Vec<u32>, ts: &[i64]) {
+        let (start, end) = self.range();
+        passed.retain(|row| (start..end).contains(&ts[*row as usize]));
+        let mut nearest = nearest.lock();
+        for row in passed.iter() {
+            let ts = ts[*row as usize];
+            // Larger is nearer.
+            let near = match self.request.direction {
+                Direction::Backward => ts,
+                Direction::Forward => !ts,
+            };
+            if nearest.len() < self.limit {
+                nearest.push(Reverse(near));
+            } else if let Some(mut farthest) = nearest.peek_mut()
+                && farthest.0 < near
+            {
+                farthest.0 = near;
+            }
+        }
+        if let Some(Reverse(farthest)) = nearest.peek().filter(|_| nearest.len() == self.limit) {
+            match self.request.direction {
+                Direction::Backward => self.threshold.fetch_max(*farthest, Ordering::Relaxed),
+                Direction::Forward => self.threshold.fetch_min(!*farthest, Ordering::Relaxed),
+            };
+            let (start, end) = self.range();
+            passed.retain(|row| (start..end).contains(&ts[*row as usize]));
+        }
     }
 
     fn keep(&self, rows: Vec<Candidate>) -> Result<(), QueryError> {
@@ -288,7 +330,8 @@ impl Found {
             metadata: shared(&mut self.interner, metadata, || processed.metadata()),
             parsed: shared(&mut self.interner, parsed, || processed.parsed()),
         };
-        if !self.shown.is_new(&labels, &row_out) {
+        let before = self.rows.last().map(|before| &before.row);
+        if !self.shown.is_new(&labels, &row_out, before) {
             stats.duplicates += 1;
             return;
         }
@@ -360,6 +403,7 @@ impl Engine {
         let scan = Arc::new(LogScan {
             limit,
             head: HeadSearch::new(pipeline.head_filters()),
+            nearest: (pipeline.only_filters() && limit < usize::MAX).then(Mutex::default),
             pipeline,
             runners: Mutex::default(),
             collector: Mutex::new(Collector::new(request.direction, limit)),

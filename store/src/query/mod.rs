@@ -120,6 +120,7 @@ pub struct Engine {
     blocks: hot::HotBlocks,
     selections: select::SelectionCache,
     label_indexes: index::LabelIndexCache,
+    shared_times: select::SharedTimesCache,
     common_times: shared::CommonTimesCache,
 }
 
@@ -144,6 +145,7 @@ impl Engine {
                 .max_capacity(16 << 20)
                 .build(),
             label_indexes: index::label_index_cache(16 << 20),
+            shared_times: select::shared_times_cache(8 << 20),
             common_times: shared::common_times_cache(8 << 20),
             limits,
         })

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 use ulid::Ulid;
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 /// Label that tells tenants apart in an answer over several of them.
 pub(super) const TENANT_LABEL: &str = "__tenant_id__";
@@ -26,7 +26,25 @@ pub(super) type Selection = Arc<[u32]>;
 pub(super) type SelectionCache = moka::sync::Cache<(Ulid, Arc<str>), Selection>;
 
 /// Times, ns: from the first to the second, inclusive; ascending, apart.
-type Times = Box<[(i64, i64)]>;
+type Times = Arc<[(i64, i64)]>;
+/// Streams of a segment, ascending, and when another segment has rows of them too.
+type SharedTimes = Vec<(u32, Times)>;
+/// Those of all streams of several segments, by the hash of the segments' ids. Footers never change, so neither do they.
+pub(super) type SharedTimesCache = moka::sync::Cache<u128, Arc<Vec<SharedTimes>>>;
+
+/// A cache of at most `bytes`, about.
+pub(super) fn shared_times_cache(bytes: u64) -> SharedTimesCache {
+    let weight = |_: &u128, segments: &Arc<Vec<SharedTimes>>| {
+        let streams =
+            |shared: &SharedTimes| -> usize { shared.iter().map(|(_, times)| 40 + times.len() * 16).sum() };
+        let bytes: usize = segments.iter().map(|shared| 24 + streams(shared)).sum();
+        u32::try_from(64 + bytes).unwrap_or(u32::MAX)
+    };
+    moka::sync::Cache::builder()
+        .weigher(weight)
+        .max_capacity(bytes)
+        .build()
+}
 
 /// What a query reads of one segment.
 pub(super) struct Part {
@@ -36,8 +54,7 @@ pub(super) struct Part {
     /// The tenant to show as a label, when the query is over several.
     tenant: Option<TenantId>,
     pub(super) streams: Selection,
-    /// Streams, ascending, and when another segment has rows of them too.
-    shared: Vec<(u32, Times)>,
+    shared: SharedTimes,
     /// Delete requests that name some entries of a stream.
     deletions: HashMap<u32, Vec<Arc<Deletion>>>,
 }
@@ -277,10 +294,48 @@ impl Engine {
                 });
             }
         }
-        mark_shared_times(&mut parts);
+        self.mark_shared_times(&mut parts);
         parts
     }
 }
+
+impl Engine {
+    /// Finds the times at which two segments have rows of the same stream. What was found for all streams of the same
+    /// segments serves every query that looks at many of them.
+    fn mark_shared_times(&self, parts: &mut [Part]) {
+        let selected: usize = parts.iter().map(|part| part.streams.len()).sum();
+        let all: usize = parts.iter().map(|part| part.segment.streams.len()).sum();
+        if selected * FEW_STREAMS < all {
+            let own: Vec<_> = parts
+                .iter()
+                .map(|part| (&*part.segment, Arc::clone(&part.streams)))
+                .collect();
+            let found = shared_times(&own);
+            parts
+                .iter_mut()
+                .zip(found)
+                .for_each(|(part, shared)| part.shared = shared);
+            return;
+        }
+        let ids: Vec<u8> = parts
+            .iter()
+            .flat_map(|part| part.segment.key.id.to_bytes())
+            .collect();
+        let of_all = self.shared_times.get_with(xxh3_128(&ids), || {
+            let streams = |part: &Part| (0u32..).take(part.segment.streams.len()).collect();
+            let whole: Vec<_> = parts.iter().map(|part| (&*part.segment, streams(part))).collect();
+            Arc::new(shared_times(&whole))
+        });
+        for (part, shared) in parts.iter_mut().zip(of_all.iter()) {
+            let is_selected = |stream: &u32| part.is_whole() || part.streams.binary_search(stream).is_ok();
+            let own = shared.iter().filter(|(stream, _)| is_selected(stream));
+            part.shared = own.cloned().collect();
+        }
+    }
+}
+
+/// Of so many streams one is selected: fewer are looked at one by one.
+const FEW_STREAMS: usize = 4;
 
 /// Streams of a segment that pass all matchers.
 fn select(segment: &Segment, matchers: &[&Matcher], known: &mut HashMap<u64, bool>) -> Vec<u32> {
@@ -313,51 +368,53 @@ fn within(segment: &Segment, selected: Selection, start: i64, end: i64) -> Selec
     selected.iter().copied().filter(touches).collect()
 }
 
-/// Finds the times at which two segments have rows of the same stream. Segments that do not touch cost nothing.
-fn mark_shared_times(parts: &mut [Part]) {
-    let span = |part: &Part| (part.segment.key.min_ts, part.segment.key.max_ts);
+/// The times at which two segments have rows of the same one of their given streams. Segments that do not touch cost
+/// nothing.
+fn shared_times(parts: &[(&Segment, Selection)]) -> Vec<SharedTimes> {
+    let span = |place: usize| (parts[place].0.key.min_ts, parts[place].0.key.max_ts);
+    let meta_of = |place: usize, stream: u32| &parts[place].0.footer.streams[stream as usize];
     let mut by_time: Vec<usize> = (0..parts.len()).collect();
-    by_time.sort_by_key(|place| span(&parts[*place]));
+    by_time.sort_by_key(|place| span(*place));
     // Each stream (its number, part, place there) of segments whose time ranges touch another segment's. Sorted rather
     // than hashed: there can be many, and labels are what clients make them.
     let mut places: Vec<(u64, usize, u32)> = Vec::new();
     let mut latest = i64::MIN;
     for (rank, place) in by_time.iter().enumerate() {
-        let (min, max) = span(&parts[*place]);
-        let after = by_time
-            .get(rank + 1)
-            .map_or(i64::MAX, |next| span(&parts[*next]).0);
+        let (min, max) = span(*place);
+        let after = by_time.get(rank + 1).map_or(i64::MAX, |next| span(*next).0);
         // Rows of this segment that can meet another segment's: up to `latest`, and from `after` on.
         if min <= latest || max >= after {
-            let part = &parts[*place];
-            for stream in part.streams.iter() {
-                let meta = &part.segment.footer.streams[*stream as usize];
+            let (segment, streams) = &parts[*place];
+            for stream in streams.iter() {
+                let meta = meta_of(*place, *stream);
                 if meta.min_ts <= latest || meta.max_ts >= after {
-                    places.push((part.stream_id(*stream), *place, *stream));
+                    places.push((segment.streams[*stream as usize].id, *place, *stream));
                 }
             }
         }
         latest = latest.max(max);
     }
     places.sort_unstable();
+    let mut shared: Vec<SharedTimes> = vec![Vec::new(); parts.len()];
     for same in places.chunk_by(|a, b| a.0 == b.0).filter(|same| same.len() > 1) {
         let spans: Vec<(i64, i64)> = same
             .iter()
             .map(|(_, place, stream)| {
-                let meta = &parts[*place].segment.footer.streams[*stream as usize];
+                let meta = meta_of(*place, *stream);
                 (meta.min_ts, meta.max_ts)
             })
             .collect();
         for (one, (_, place, stream)) in same.iter().enumerate() {
-            let shared = common_times(&spans, one);
-            if !shared.is_empty() {
-                parts[*place].shared.push((*stream, shared.into_boxed_slice()));
+            let times = common_times(&spans, one);
+            if !times.is_empty() {
+                shared[*place].push((*stream, times.into()));
             }
         }
     }
-    for part in parts {
-        part.shared.sort_unstable_by_key(|(stream, _)| *stream);
+    for of_part in &mut shared {
+        of_part.sort_unstable_by_key(|(stream, _)| *stream);
     }
+    shared
 }
 
 /// Where `spans[one]` (inclusive) meets any other span, ascending and joined.

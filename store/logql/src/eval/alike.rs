@@ -67,9 +67,11 @@ impl Accumulator {
         measure: impl Fn(Range<usize>) -> (usize, i64),
     ) -> Result<(), EvalError> {
         let windows = self.plan.windows;
-        let mut at = 0;
+        let (mut at, mut before) = (0, None);
         while let Some((ts, rest)) = ascending_ts.get(at..).and_then(<[i64]>::split_first) {
-            let (span, last) = windows.holding_until(*ts);
+            let next = before.and_then(|(span, last)| windows.next(span?, last, *ts));
+            let (span, last) = next.unwrap_or_else(|| windows.holding_until(*ts));
+            before = Some((span, last));
             let rows = 1 + count_until(rest, last);
             if let Some(span) = span {
                 let (count, bytes) = measure(at..at + rows);

@@ -158,6 +158,11 @@ proptest! {
         prop_assert!(last >= ts);
         prop_assert_eq!(windows.holding((ts + last) / 2), expected);
         prop_assert_eq!(windows.holding(last), expected);
+        for later in last..last + 40 {
+            if let Some(next) = held.and_then(|held| windows.next(held, last, later)) {
+                prop_assert_eq!(next, windows.holding_until(later));
+            }
+        }
     }
 }
 

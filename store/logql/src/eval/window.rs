@@ -67,14 +67,34 @@ impl Windows {
 
     /// As [`Windows::holding`], and the last timestamp up to which the answer stays the same.
     pub(crate) fn holding_until(&self, ts: i64) -> (Option<(usize, usize)>, i64) {
-        let wide = |number: i64| i128::from(number);
         // The next windows begin, and the ones at hand end, one step on from where they did before.
-        let distance = wide(ts) + wide(self.offset) - wide(self.start);
-        let step = wide(self.step);
-        let to_step = |distance: i128| (step - distance.rem_euclid(step)) % step;
-        let same = to_step(distance).min(to_step(distance + wide(self.range)));
-        let last = (wide(ts) + same).min(wide(i64::MAX));
-        (self.holding(ts), i64::try_from(last).unwrap_or(ts))
+        let until_step = |distance: i64| match distance.rem_euclid(self.step) {
+            0 => 0,
+            over => self.step - over,
+        };
+        let begins = ts
+            .checked_add(self.offset)
+            .and_then(|ts| ts.checked_sub(self.start));
+        let ends = begins.and_then(|begins| begins.checked_add(self.range));
+        let last = match (begins, ends) {
+            (Some(begins), Some(ends)) => ts.saturating_add(until_step(begins).min(until_step(ends))),
+            _ => ts,
+        };
+        (self.holding(ts), last)
+    }
+
+    /// What [`Windows::holding_until`] gives for a timestamp right behind those for which it gave `span`; `None`: ask it.
+    pub(crate) fn next(
+        &self,
+        span: (usize, usize),
+        last: i64,
+        ts: i64,
+    ) -> Option<(Option<(usize, usize)>, i64)> {
+        let next_last = last.checked_add(self.step)?;
+        // Both borders move at once where the range is so many whole steps.
+        let in_step = self.range % self.step == 0 && self.range / self.step == (span.1 - span.0) as i64;
+        let is_next = in_step && ts > last && ts <= next_last && span.1 < self.count;
+        is_next.then_some((Some((span.0 + 1, span.1 + 1)), next_last))
     }
 
     /// Whether every timestamp lies in at most one window.

@@ -142,7 +142,8 @@ impl Pipeline {
     }
 
     /// Whether no stage is left beside head filters.
-    pub(crate) fn only_filters(&self) -> bool {
+    #[must_use]
+    pub fn only_filters(&self) -> bool {
         self.steps.is_empty()
     }
 

@@ -1,7 +1,7 @@
 //! The lines of a block as templates: what is stored, decoded when something asks for it, and lines put together of it.
 
 use std::sync::{
-    OnceLock,
+    Arc, OnceLock,
     atomic::{AtomicUsize, Ordering},
 };
 
@@ -51,11 +51,23 @@ impl Stored {
 /// threads may ask at a time.
 #[derive(Debug)]
 pub struct TemplateLines {
+    base: Arc<Base>,
+    decoded: Decoded,
+}
+
+/// What every search looks at, and what all else is decoded from.
+#[derive(Debug)]
+struct Base {
     meta: BlockMeta,
     stored: Stored,
     directory: Directory,
     /// The templates' text in lower case, for needles that ignore case.
     folded: OnceLock<Vec<u8>>,
+}
+
+/// What was decoded so far.
+#[derive(Debug)]
+struct Decoded {
     /// The variables column where it is compressed as a whole, on top of its chunks.
     variables: OnceLock<Option<Vec<u8>>>,
     chunks: Vec<OnceLock<Vec<u8>>>,
@@ -70,6 +82,37 @@ pub struct TemplateLines {
     other: OnceLock<Lines>,
 }
 
+impl Decoded {
+    fn none_of(directory: &Directory) -> Self {
+        Decoded {
+            variables: OnceLock::new(),
+            chunks: directory.chunks.iter().map(|_| OnceLock::new()).collect(),
+            values: OnceLock::new(),
+            held: AtomicUsize::new(0),
+            rows: OnceLock::new(),
+            lengths: OnceLock::new(),
+            other_text: OnceLock::new(),
+            other: OnceLock::new(),
+        }
+    }
+
+    fn heap_bytes(&self) -> usize {
+        let optional =
+            |cell: &OnceLock<Option<Vec<u8>>>| cell.get().and_then(Option::as_ref).map_or(0, Vec::len);
+        let other = self.other.get();
+        let other = other.map_or(0, |lines| lines.text().len() + lines.offsets().len() * 4);
+        let cell = size_of::<OnceLock<Box<Values>>>();
+        let cells = self.values.get().map_or(0, |values| values.len() * cell);
+        self.held.load(Ordering::Relaxed)
+            + self.rows.get().map_or(0, RowIndex::heap_bytes)
+            + self.lengths.get().map_or(0, |lengths| lengths.len() * 4)
+            + optional(&self.variables)
+            + optional(&self.other_text)
+            + other
+            + cells
+    }
+}
+
 impl TemplateLines {
     pub(crate) fn new(meta: &BlockMeta, mut stored: Stored) -> Result<Self, SegmentError> {
         let templates = std::mem::take(&mut stored.templates);
@@ -77,25 +120,29 @@ impl TemplateLines {
         let reader = Reader::new(payload.as_slice(), &part);
         let directory = Directory::read(reader, meta.rows, stored.variables.len(), meta.line_bytes)?;
         Ok(TemplateLines {
-            meta: meta.clone(),
-            stored,
-            folded: OnceLock::new(),
-            variables: OnceLock::new(),
-            chunks: directory.chunks.iter().map(|_| OnceLock::new()).collect(),
-            values: OnceLock::new(),
-            directory,
-            held: AtomicUsize::new(0),
-            rows: OnceLock::new(),
-            lengths: OnceLock::new(),
-            other_text: OnceLock::new(),
-            other: OnceLock::new(),
+            decoded: Decoded::none_of(&directory),
+            base: Arc::new(Base {
+                meta: meta.clone(),
+                stored,
+                directory,
+                folded: OnceLock::new(),
+            }),
         })
+    }
+
+    /// The same lines without what was decoded of them beyond templates.
+    #[must_use]
+    pub fn bare(&self) -> Self {
+        TemplateLines {
+            base: Arc::clone(&self.base),
+            decoded: Decoded::none_of(&self.base.directory),
+        }
     }
 
     /// Rows of the block.
     #[must_use]
     pub fn rows(&self) -> u32 {
-        self.meta.rows
+        self.base.meta.rows
     }
 
     /// Bytes of each line.
@@ -103,8 +150,8 @@ impl TemplateLines {
     /// # Errors
     /// When the bytes are corrupt, here and in all that follow.
     pub fn lengths(&self) -> Result<&[u32], SegmentError> {
-        let lengths = get_or_try(&self.lengths, || {
-            self.meta.decode_line_lengths(&self.stored.lengths)
+        let lengths = get_or_try(&self.decoded.lengths, || {
+            self.base.meta.decode_line_lengths(&self.base.stored.lengths)
         })?;
         Ok(lengths)
     }
@@ -118,7 +165,7 @@ impl TemplateLines {
         for (done, row) in rows.iter().enumerate() {
             let start = text.len();
             places.put_line(*row, &mut text)?;
-            if (text.len() - start) as u64 > self.meta.line_bytes || text.len() > u32::MAX as usize {
+            if (text.len() - start) as u64 > self.base.meta.line_bytes || text.len() > u32::MAX as usize {
                 return Err(self.wrong(format!("row {row} has more bytes than all lines of the block")));
             }
             offsets.push(text.len() as u32);
@@ -127,13 +174,13 @@ impl TemplateLines {
                 text.reserve((text.len() / 16 * (rows.len() - 16)).min(MAX_RESERVED));
             }
         }
-        let text = checked_text(text, &offsets, &Part::Block(self.meta.index))?;
+        let text = checked_text(text, &offsets, &Part::Block(self.base.meta.index))?;
         Ok(Lines::new(text, offsets))
     }
 
     /// All lines.
     pub fn all_lines(&self) -> Result<Lines, SegmentError> {
-        let rows: Vec<u32> = (0..self.meta.rows).collect();
+        let rows: Vec<u32> = (0..self.base.meta.rows).collect();
         let lines = self.lines(&rows)?;
         let ends = lines.offsets().windows(2).map(|pair| pair[1] - pair[0]);
         if !ends.eq(self.lengths()?.iter().copied()) {
@@ -147,30 +194,30 @@ impl TemplateLines {
         Ok(Places {
             index: self.index()?,
             lines: self,
-            ordinals: vec![0; self.directory.templates.len() + 1],
+            ordinals: vec![0; self.base.directory.templates.len() + 1],
         })
     }
 
     /// How many templates there are.
     #[must_use]
     pub fn templates(&self) -> usize {
-        self.directory.templates.len()
+        self.base.directory.templates.len()
     }
 
     /// Where a text stands in a template, which tells where it stands in all of its lines; `None` when its lines may
     /// have it elsewhere, too.
     #[must_use]
     pub fn find(&self, template: usize, needle: &Needle) -> Option<Vec<TemplatePlace>> {
-        let of_numbers = template < self.directory.of_numbers;
+        let of_numbers = template < self.base.directory.of_numbers;
         let vocabulary = if of_numbers {
             Vocabulary::Numbers
         } else {
             Vocabulary::Values
         };
         let text = needle.in_templates(vocabulary)?;
-        let template = self.directory.templates.get(template)?;
-        let hits = memmem::find_iter(&self.directory.text[template.text.clone()], text);
-        let columns = &self.directory.columns[template.columns.clone()];
+        let template = self.base.directory.templates.get(template)?;
+        let hits = memmem::find_iter(&self.base.directory.text[template.text.clone()], text);
+        let columns = &self.base.directory.columns[template.columns.clone()];
         let place = |hit| {
             let at = template.text.start + hit;
             let before = columns.partition_point(|column| (column.slot as usize) < at);
@@ -196,15 +243,15 @@ impl TemplateLines {
         ordinal: Option<u32>,
         mut next: impl FnMut(&[u8]) -> bool,
     ) -> Result<Stop, SegmentError> {
-        let text = &self.directory.text;
+        let text = &self.base.directory.text;
         while place.column < place.columns {
-            let column = &self.directory.columns[place.column];
+            let column = &self.base.directory.columns[place.column];
             let slot = column.slot as usize;
             if place.at < slot && !next(&text[place.at..slot]) {
                 return Ok(Stop::Asked);
             }
             place.at = slot;
-            let value = match (self.directory.constant(column), ordinal) {
+            let value = match (self.base.directory.constant(column), ordinal) {
                 (Some(value), _) => value,
                 (None, Some(ordinal)) => self.values(place.column, place.rows)?.get(ordinal as usize),
                 (None, None) => return Ok(Stop::Variable(place)),
@@ -222,19 +269,23 @@ impl TemplateLines {
     }
 
     pub(super) fn directory(&self) -> &Directory {
-        &self.directory
+        &self.base.directory
     }
 
     /// The templates' text in lower case.
     pub(super) fn folded_text(&self) -> &[u8] {
-        self.folded
-            .get_or_init(|| self.directory.text.to_ascii_lowercase())
+        self.base
+            .folded
+            .get_or_init(|| self.base.directory.text.to_ascii_lowercase())
     }
 
     pub(super) fn index(&self) -> Result<&RowIndex, SegmentError> {
-        get_or_try(&self.rows, || {
-            let templates = &self.directory.templates;
-            let ids = self.meta.decode_template_ids(&self.stored.ids, templates.len())?;
+        get_or_try(&self.decoded.rows, || {
+            let templates = &self.base.directory.templates;
+            let ids = self
+                .base
+                .meta
+                .decode_template_ids(&self.base.stored.ids, templates.len())?;
             let index = RowIndex::new(&ids, templates.len());
             let declared = templates.iter().map(|template| template.rows);
             if !(1..=templates.len()).map(|id| index.count(id)).eq(declared) {
@@ -247,34 +298,36 @@ impl TemplateLines {
     /// How many lines have no template.
     pub(super) fn other_rows(&self) -> u32 {
         let with: u32 = self
+            .base
             .directory
             .templates
             .iter()
             .map(|template| template.rows)
             .sum();
-        self.meta.rows.saturating_sub(with)
+        self.base.meta.rows.saturating_sub(with)
     }
 
     /// The lines without a template, one after another.
     pub(super) fn other_text(&self) -> Result<&[u8], SegmentError> {
-        if self.stored.other.is_empty() {
+        if self.base.stored.other.is_empty() {
             return Ok(&[]);
         }
-        let text = get_or_try(&self.other_text, || {
+        let text = get_or_try(&self.decoded.other_text, || {
             let (_, payload) = self
+                .base
                 .meta
-                .sole_layout(&ColumnKind::OtherText, &self.stored.other)?;
+                .sole_layout(&ColumnKind::OtherText, &self.base.stored.other)?;
             Ok(match payload {
                 Payload::Stored(_) => None,
                 Payload::Expanded(text) => Some(text),
             })
         })?;
-        Ok(text.as_deref().unwrap_or(&self.stored.other))
+        Ok(text.as_deref().unwrap_or(&self.base.stored.other))
     }
 
     /// The lines without a template.
     pub(super) fn other(&self) -> Result<&Lines, SegmentError> {
-        get_or_try(&self.other, || {
+        get_or_try(&self.decoded.other, || {
             let (lengths, index) = (self.lengths()?, self.index()?);
             let mut offsets = vec![0u32];
             let mut end = 0u32;
@@ -291,16 +344,19 @@ impl TemplateLines {
 
     /// The values of a column that is no constant, of a template with `rows` rows.
     pub(super) fn values(&self, number: usize, rows: u32) -> Result<&Values, SegmentError> {
-        let values = self.values.get_or_init(|| {
-            let columns = self.directory.columns.iter();
+        let values = self.decoded.values.get_or_init(|| {
+            let columns = self.base.directory.columns.iter();
             columns.map(|_| OnceLock::new()).collect()
         });
         get_or_try(&values[number], || {
-            let (column, stamp) = (&self.directory.columns[number], &self.directory.stamps[number]);
+            let (column, stamp) = (
+                &self.base.directory.columns[number],
+                &self.base.directory.stamps[number],
+            );
             let part = self.part(ColumnKind::Variables);
             let bytes = self.chunk(column)?.get(column.bytes()).unwrap_or_default();
             let reader = Reader::new(bytes, &part);
-            let limit = self.meta.line_bytes;
+            let limit = self.base.meta.line_bytes;
             let values = decode(column.layout, stamp, rows as usize, limit, reader)?;
             self.hold(size_of::<Values>() + values.heap_bytes());
             Ok(Box::new(values))
@@ -309,18 +365,18 @@ impl TemplateLines {
     }
 
     fn chunk(&self, column: &Column) -> Result<&Vec<u8>, SegmentError> {
-        get_or_try(&self.chunks[column.chunk as usize], || {
+        get_or_try(&self.decoded.chunks[column.chunk as usize], || {
             let part = self.part(ColumnKind::Variables);
-            let variables = get_or_try(&self.variables, || {
-                let stored = &self.stored.variables;
-                let (_, payload) = self.meta.sole_layout(&ColumnKind::Variables, stored)?;
+            let variables = get_or_try(&self.decoded.variables, || {
+                let stored = &self.base.stored.variables;
+                let (_, payload) = self.base.meta.sole_layout(&ColumnKind::Variables, stored)?;
                 Ok(match payload {
                     Payload::Stored(_) => None,
                     Payload::Expanded(bytes) => Some(bytes),
                 })
             })?;
-            let variables = variables.as_ref().unwrap_or(&self.stored.variables);
-            let chunk = &self.directory.chunks[column.chunk as usize];
+            let variables = variables.as_ref().unwrap_or(&self.base.stored.variables);
+            let chunk = &self.base.directory.chunks[column.chunk as usize];
             let stored = variables.get(chunk.stored.clone()).unwrap_or_default();
             self.hold(chunk.plain_len);
             if stored.len() == chunk.plain_len {
@@ -331,12 +387,12 @@ impl TemplateLines {
     }
 
     fn hold(&self, bytes: usize) {
-        self.held.fetch_add(bytes, Ordering::Relaxed);
+        self.decoded.held.fetch_add(bytes, Ordering::Relaxed);
     }
 
     fn part(&self, kind: ColumnKind) -> Part {
         Part::Column {
-            block: self.meta.index,
+            block: self.base.meta.index,
             kind,
         }
     }
@@ -345,23 +401,17 @@ impl TemplateLines {
         SegmentError::corrupt(self.part(ColumnKind::TemplateIds), reason)
     }
 
-    /// Heap bytes of what is held so far, for memory budgets.
+    /// Heap bytes of what [`TemplateLines::bare`] shares, for memory budgets.
     #[must_use]
-    pub fn heap_bytes(&self) -> usize {
-        let words = |cell: &OnceLock<Vec<u32>>| cell.get().map_or(0, |words| words.len() * 4);
-        let rows = self.rows.get().map_or(0, RowIndex::heap_bytes);
-        let other = self
-            .other
-            .get()
-            .map_or(0, |lines| lines.text().len() + lines.offsets().len() * 4);
-        let folded = self.folded.get().map_or(0, Vec::len);
-        let variables = self.variables.get().and_then(Option::as_ref).map_or(0, Vec::len);
-        let stored = self.stored.heap_bytes() + self.directory.heap_bytes() + words(&self.lengths);
-        let cell = size_of::<OnceLock<Box<Values>>>();
-        let cells = self.values.get().map_or(0, |values| values.len() * cell);
-        let other_text = self.other_text.get().and_then(Option::as_ref).map_or(0, Vec::len);
-        let whole = stored + rows + other + other_text + folded + variables;
-        whole + cells + self.held.load(Ordering::Relaxed)
+    pub fn base_bytes(&self) -> usize {
+        let base = &self.base;
+        base.stored.heap_bytes() + base.directory.heap_bytes() + base.folded.get().map_or(0, Vec::len)
+    }
+
+    /// Heap bytes of what was decoded so far, for memory budgets.
+    #[must_use]
+    pub fn decoded_bytes(&self) -> usize {
+        self.decoded.heap_bytes()
     }
 }
 
@@ -433,7 +483,7 @@ impl Places<'_> {
             out.extend_from_slice(other.get(ordinal as usize).as_bytes());
             return Ok(());
         };
-        let template = &self.lines.directory.templates[number];
+        let template = &self.lines.base.directory.templates[number];
         let place = TemplatePlace {
             end: template.text.end,
             columns: template.columns.end,
