@@ -9,7 +9,7 @@ use crate::{
     ints::{read_frames, read_varints},
     limits::{MAX_COLUMN_BYTES, MAX_LINE_BYTES},
     rows::Ids,
-    template::{Stored, TemplateLines},
+    template::TemplateLines,
     wire::Reader,
 };
 
@@ -73,14 +73,20 @@ impl BlockMeta {
             let lines = self.decode_lines(lengths, bytes(&ColumnKind::LineText))?;
             return Ok(BlockText::Plain(lines));
         }
-        let stored = Stored {
-            lengths: lengths.to_vec(),
-            templates: bytes(&ColumnKind::Templates).to_vec(),
-            ids: bytes(&ColumnKind::TemplateIds).to_vec(),
-            variables: bytes(&ColumnKind::Variables).to_vec(),
-            other: bytes(&ColumnKind::OtherText).to_vec(),
-        };
-        Ok(BlockText::Templates(Box::new(TemplateLines::new(self, stored)?)))
+        let templates = self.decode_templates(bytes(&ColumnKind::Templates))?;
+        let text = self.columns.iter().filter(|column| column.kind.is_text());
+        text.for_each(|column| templates.supply(&column.kind, bytes(&column.kind)));
+        templates.supply(&ColumnKind::LineLengths, lengths);
+        Ok(BlockText::Templates(Box::new(templates)))
+    }
+
+    /// The templates of a block that has some: enough to rule out that its lines hold a text
+    /// ([`TemplateLines::hits_at_most`]). What lines are made of beside them is [supplied](TemplateLines::supply).
+    ///
+    /// # Errors
+    /// When the bytes are corrupt.
+    pub fn decode_templates(&self, templates: &[u8]) -> Result<TemplateLines, SegmentError> {
+        TemplateLines::new(self, templates)
     }
 
     /// For each row its template + 1, 0 for a line without one.

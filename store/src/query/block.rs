@@ -8,7 +8,7 @@ use super::{Engine, QueryError, QueryStats};
 use bytes::Bytes;
 use rankline_logql::MetadataNeeds;
 use rankline_segment::{
-    BlockText, ColumnKind, ColumnMeta, Lines, MetadataColumn, RowSet, SegmentError, StreamRun,
+    BlockText, ColumnKind, ColumnMeta, Lines, MetadataColumn, RowSet, SegmentError, StreamRun, TemplateLines,
 };
 use std::borrow::Cow;
 use std::ops::Range;
@@ -19,6 +19,8 @@ use std::sync::Arc;
 pub(super) struct Needs {
     /// The lines' text.
     pub(super) lines: bool,
+    /// What rules out that lines hold a text, where they are stored as templates; part of their text.
+    pub(super) templates: bool,
     /// The lines' lengths.
     pub(super) lengths: bool,
     pub(super) metadata: MetadataNeeds,
@@ -27,6 +29,7 @@ pub(super) struct Needs {
 impl Needs {
     pub(super) const ALL: Self = Self {
         lines: true,
+        templates: true,
         lengths: true,
         metadata: MetadataNeeds::All,
     };
@@ -34,6 +37,15 @@ impl Needs {
     /// Nothing beyond streams and timestamps.
     pub(super) const HEAD: Self = Self {
         lines: false,
+        templates: false,
+        lengths: false,
+        metadata: MetadataNeeds::Names(Vec::new()),
+    };
+
+    /// What a first look at a block with templates needs.
+    pub(super) const TEMPLATES: Self = Self {
+        lines: false,
+        templates: true,
         lengths: false,
         metadata: MetadataNeeds::Names(Vec::new()),
     };
@@ -42,6 +54,7 @@ impl Needs {
         match kind {
             ColumnKind::Streams | ColumnKind::Timestamps => false,
             ColumnKind::LineLengths => self.lines || self.lengths,
+            ColumnKind::Templates | ColumnKind::OtherText => self.lines || self.templates,
             kind if kind.is_text() => self.lines,
             ColumnKind::Metadata(name) => match &self.metadata {
                 MetadataNeeds::All => true,
@@ -151,6 +164,14 @@ impl Body {
     /// The lines' text, if it was asked for.
     pub(super) fn text(&self) -> Option<&BlockText> {
         self.hot.text().filter(|_| self.lines)
+    }
+
+    /// The templates of the lines, if the block has some and they were asked for.
+    pub(super) fn templates(&self) -> Option<&TemplateLines> {
+        match self.hot.text() {
+            Some(BlockText::Templates(text)) => Some(text),
+            _ => None,
+        }
     }
 
     /// The lines' lengths, if they were asked for without the text.
@@ -330,6 +351,16 @@ impl Engine {
         stats: &mut QueryStats,
     ) -> Result<Encoded, QueryError> {
         self.fetch(task, &Needs::HEAD, stats, is_head).await
+    }
+
+    /// Reads the templates of a block, and the lines without one.
+    pub(super) async fn fetch_templates(
+        &self,
+        task: &BlockTask,
+        stats: &mut QueryStats,
+    ) -> Result<Encoded, QueryError> {
+        let needs = &Needs::TEMPLATES;
+        self.fetch(task, needs, stats, |kind| needs.wants(kind)).await
     }
 
     /// Reads what `needs` asks for beyond [`Engine::fetch_head`].

@@ -11,6 +11,7 @@ use futures::{StreamExt, TryStreamExt};
 use parking_lot::Mutex;
 use rankline_segment::BlockText;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Blocks in memory that a thread takes on at once: other queries get their turn in between.
 const MAX_HOT_AT_ONCE: usize = 8;
@@ -47,6 +48,30 @@ struct Driver<S> {
     scan: Arc<S>,
     cancel: Cancel,
     stats: Arc<Mutex<QueryStats>>,
+    first_looks: Arc<FirstLooks>,
+}
+
+/// How often a look at a block's templates alone ruled it out. Where it seldom does, all is read at once: on a bucket a
+/// request costs more than the bytes.
+#[derive(Default)]
+struct FirstLooks {
+    taken: AtomicU32,
+    in_vain: AtomicU32,
+}
+
+impl FirstLooks {
+    fn pay(&self) -> bool {
+        let (taken, in_vain) = (
+            self.taken.load(Ordering::Relaxed),
+            self.in_vain.load(Ordering::Relaxed),
+        );
+        taken < 4 || in_vain <= taken / 2
+    }
+
+    fn note(&self, may_pass: bool) {
+        self.taken.fetch_add(1, Ordering::Relaxed);
+        self.in_vain.fetch_add(u32::from(may_pass), Ordering::Relaxed);
+    }
 }
 
 impl<S> Clone for Driver<S> {
@@ -55,6 +80,7 @@ impl<S> Clone for Driver<S> {
             scan: Arc::clone(&self.scan),
             cancel: self.cancel.clone(),
             stats: Arc::clone(&self.stats),
+            first_looks: Arc::clone(&self.first_looks),
         }
     }
 }
@@ -106,6 +132,24 @@ impl<S: Scan> Driver<S> {
         Ok(())
     }
 
+    /// Whether it pays to look at a block's templates before all of it is read.
+    fn looks_first(&self, task: &BlockTask, needs: &Needs) -> bool {
+        let asks = self.scan.head().is_some_and(HeadSearch::asks_templates);
+        needs.lines && asks && task.meta().has_templates() && self.first_looks.pay()
+    }
+
+    /// Whether some row of the block can pass the head filters, as far as its templates tell.
+    fn may_pass(&self, task: &BlockTask, encoded: &Encoded) -> Result<bool, QueryError> {
+        self.cancel.check()?;
+        let body = task.body(encoded, &Needs::TEMPLATES)?;
+        let may_pass = match (body.templates(), self.scan.head()) {
+            (Some(text), Some(head)) => head.may_pass(text).map_err(|why| task.wrong(why))?,
+            _ => true,
+        };
+        self.first_looks.note(may_pass);
+        Ok(may_pass)
+    }
+
     /// Does all there is to do with a block that is in memory.
     fn scan_now(&self, task: &BlockTask, encoded: &Encoded, needs: &Needs) -> Result<(), QueryError> {
         let (start, end) = self.scan.range();
@@ -153,6 +197,7 @@ impl Engine {
             scan,
             cancel,
             stats: Arc::new(Mutex::new(QueryStats::default())),
+            first_looks: Arc::default(),
         };
         let (mut hot, mut cold) = (Vec::new(), Vec::new());
         for task in tasks {
@@ -217,6 +262,17 @@ impl Engine {
             return Ok(());
         }
         let _memory = self.memory.take(task.memory(&needs)).await;
+        if driver.looks_first(&task, &needs) {
+            let encoded = self.fetch_templates(&task, &mut stats).await?;
+            let (own, of, hot) = (driver.clone(), task.clone(), Arc::clone(&encoded.hot));
+            let may_pass = self.workers.run(move || own.may_pass(&of, &encoded)).await?;
+            self.blocks.keep(task.key(), &hot);
+            if !may_pass {
+                stats.blocks_skipped += 1;
+                driver.stats.lock().add(&stats);
+                return Ok(());
+            }
+        }
         if driver.scan.probes() {
             let head = self.fetch_head(&task, &mut stats).await?;
             let (own, of, hot) = (driver.clone(), task.clone(), Arc::clone(&head.hot));

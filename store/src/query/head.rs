@@ -54,6 +54,23 @@ impl HeadSearch {
         self.templates.candidates(text)
     }
 
+    /// Whether a look at templates alone may tell that no line passes.
+    pub(super) fn asks_templates(&self) -> bool {
+        !self.templates.with.is_empty()
+    }
+
+    /// Whether some row of a block that is stored as templates can pass, as far as templates tell.
+    pub(super) fn may_pass(&self, text: &TemplateLines) -> Result<bool, SegmentError> {
+        let mut hits = text.every_hit();
+        for needle in &self.templates.with {
+            hits.intersect(&text.hits_at_most(needle)?);
+            if hits.is_empty() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Rows of `ranges` (ascending, apart) that pass every filter, ascending. A body without lines passes.
     pub(super) fn passed(&self, body: &Body, ranges: &[Range<u32>]) -> Result<Vec<u32>, SegmentError> {
         let all = || ranges.iter().cloned().flatten().collect();

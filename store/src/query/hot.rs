@@ -16,6 +16,9 @@ use ulid::Ulid;
 /// What a block may grow by before it is weighed again, bytes.
 const UNWEIGHED: usize = 64 << 10;
 
+/// Eighths of the memory that are for what nearly every query looks at.
+const BASE_EIGHTHS: u64 = 5;
+
 /// Streams and timestamps of a block.
 #[derive(Debug)]
 pub(super) struct Head {
@@ -42,7 +45,11 @@ impl HotBlock {
             ColumnKind::Streams | ColumnKind::Timestamps => self.head.get().is_none(),
             ColumnKind::LineLengths if !needs.lines => self.lengths.get().is_none(),
             ColumnKind::Metadata(name) => self.metadata(name).is_none(),
-            _ => self.text.get().is_none(),
+            kind => match self.text.get() {
+                None => true,
+                Some(BlockText::Plain(_)) => false,
+                Some(BlockText::Templates(lines)) => !lines.has(kind),
+            },
         }
     }
 
@@ -64,9 +71,19 @@ impl HotBlock {
         encoded: &Encoded,
         needs: &Needs,
     ) -> Result<(), SegmentError> {
-        if needs.lines {
+        if needs.templates && meta.has_templates() {
+            let text = get_or_try(&self.text, || {
+                let templates = meta.decode_templates(encoded.column(&ColumnKind::Templates))?;
+                Ok(BlockText::Templates(Box::new(templates)))
+            })?;
+            if let BlockText::Templates(lines) = text {
+                let columns = encoded.columns().iter();
+                columns.for_each(|(column, bytes)| lines.supply(&column.kind, bytes));
+            }
+        } else if needs.lines {
             get_or_try(&self.text, || meta.decode_text(|kind| encoded.column(kind)))?;
-        } else if needs.lengths {
+        }
+        if needs.lengths && !needs.lines {
             let lengths = encoded.column(&ColumnKind::LineLengths);
             get_or_try(&self.lengths, || meta.decode_line_lengths(lengths))?;
         }
@@ -133,32 +150,50 @@ impl HotBlock {
 /// Names a block: its segment, and its place there.
 pub(super) type BlockKey = (Ulid, usize);
 
-/// Which part of a block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// A part of a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kept {
     Base = 0,
     Decoded = 1,
 }
 
+type Parts = moka::sync::Cache<BlockKey, Arc<HotBlock>>;
+
 /// The blocks that are kept.
 #[derive(Debug, Clone)]
-pub(super) struct HotBlocks(moka::sync::Cache<(BlockKey, Kept), Arc<HotBlock>>);
+pub(super) struct HotBlocks {
+    base: Parts,
+    decoded: Parts,
+}
 
 impl HotBlocks {
     /// At most `bytes`, about; 0 keeps nothing.
     pub(super) fn new(bytes: u64) -> Self {
-        let weight = |(_, kept): &(BlockKey, Kept), block: &Arc<HotBlock>| {
-            u32::try_from(block.weighed[*kept as usize].load(Ordering::Relaxed)).unwrap_or(u32::MAX)
+        let parts = |kept: Kept, bytes: u64| {
+            let weight = move |_: &BlockKey, block: &Arc<HotBlock>| {
+                u32::try_from(block.weighed[kept as usize].load(Ordering::Relaxed)).unwrap_or(u32::MAX)
+            };
+            Parts::builder().weigher(weight).max_capacity(bytes).build()
         };
-        let cache = moka::sync::Cache::builder().weigher(weight).max_capacity(bytes);
-        Self(cache.build())
+        let base = bytes / 8 * BASE_EIGHTHS;
+        Self {
+            base: parts(Kept::Base, base),
+            decoded: parts(Kept::Decoded, bytes - base),
+        }
+    }
+
+    fn parts(&self, kept: Kept) -> &Parts {
+        match kept {
+            Kept::Base => &self.base,
+            Kept::Decoded => &self.decoded,
+        }
     }
 
     /// The block as far as it is decoded.
     pub(super) fn get(&self, key: &BlockKey) -> Arc<HotBlock> {
-        // Both are asked for, so that the part that is looked at most is known to be.
-        let base = self.0.get(&(*key, Kept::Base));
-        let decoded = self.0.get(&(*key, Kept::Decoded));
+        // Both are asked, so that each knows which blocks are looked at most.
+        let base = self.base.get(key);
+        let decoded = self.decoded.get(key);
         decoded
             .or_else(|| Some(Arc::new(base?.base())))
             .unwrap_or_default()
@@ -167,11 +202,10 @@ impl HotBlocks {
     /// Keeps a block that a query is done with; what was decoded of it meanwhile counts.
     pub(super) fn keep(&self, key: BlockKey, block: &Arc<HotBlock>) {
         let bytes = block.heap_bytes();
-        let mut changed = false;
         for (kept, bytes) in [Kept::Base, Kept::Decoded].into_iter().zip(bytes) {
-            let weighed = &block.weighed[kept as usize];
+            let (parts, weighed) = (self.parts(kept), &block.weighed[kept as usize]);
             let before = weighed.load(Ordering::Relaxed);
-            let known = before != 0 && bytes <= before + UNWEIGHED && self.0.contains_key(&(key, kept));
+            let known = before != 0 && bytes <= before + UNWEIGHED && parts.contains_key(&key);
             if known || (kept == Kept::Decoded && bytes < UNWEIGHED) {
                 continue;
             }
@@ -180,13 +214,9 @@ impl HotBlocks {
                 Kept::Base => Arc::new(block.base()),
                 Kept::Decoded => Arc::clone(block),
             };
-            part.weighed[kept as usize].store(bytes, Ordering::Relaxed);
-            self.0.insert((key, kept), part);
-            changed = true;
-        }
-        if changed {
+            parts.insert(key, part);
             // At once: left to itself, the cache lets dozens of blocks in before it throws some out.
-            self.0.run_pending_tasks();
+            parts.run_pending_tasks();
         }
     }
 }

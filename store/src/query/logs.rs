@@ -165,6 +165,7 @@ impl Scan for LogScan {
     fn needs(&self, _task: &BlockTask) -> Needs {
         Needs {
             lines: true,
+            templates: true,
             lengths: false,
             metadata: MetadataNeeds::All,
         }

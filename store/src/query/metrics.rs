@@ -429,8 +429,10 @@ impl Engine {
         self.check_bytes(&read, start, end)?;
         self.narrow_shared_times(&mut read).await?;
         let tasks = read.blocks(start, end);
+        let looks_at_lines = leaf.needs_line() || !leaf.head_filters().is_empty();
         let needs = Needs {
-            lines: leaf.needs_line() || !leaf.head_filters().is_empty(),
+            lines: looks_at_lines,
+            templates: looks_at_lines,
             lengths: false,
             metadata: leaf.metadata_needs(),
         };

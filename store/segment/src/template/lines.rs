@@ -24,26 +24,32 @@ use crate::{
 /// Bytes reserved at once for lines to come.
 const MAX_RESERVED: usize = 16 << 20;
 
-/// Bytes of the columns that hold a block's lines as templates.
-#[derive(Debug)]
-pub(crate) struct Stored {
-    pub(crate) lengths: Vec<u8>,
-    pub(crate) templates: Vec<u8>,
-    pub(crate) ids: Vec<u8>,
-    pub(crate) variables: Vec<u8>,
-    pub(crate) other: Vec<u8>,
+/// Bytes of the columns beside the templates, as far as they were read.
+#[derive(Debug, Default)]
+struct Stored {
+    lengths: OnceLock<Vec<u8>>,
+    ids: OnceLock<Vec<u8>>,
+    variables: OnceLock<Vec<u8>>,
+    other: OnceLock<Vec<u8>>,
 }
 
 impl Stored {
+    fn cell(&self, kind: &ColumnKind) -> Option<&OnceLock<Vec<u8>>> {
+        Some(match kind {
+            ColumnKind::LineLengths => &self.lengths,
+            ColumnKind::TemplateIds => &self.ids,
+            ColumnKind::Variables => &self.variables,
+            ColumnKind::OtherText => &self.other,
+            _ => return None,
+        })
+    }
+
     fn heap_bytes(&self) -> usize {
-        let columns = [
-            &self.lengths,
-            &self.templates,
-            &self.ids,
-            &self.variables,
-            &self.other,
-        ];
-        columns.iter().map(|bytes| bytes.len()).sum()
+        let columns = [&self.lengths, &self.ids, &self.variables, &self.other];
+        columns
+            .iter()
+            .map(|column| column.get().map_or(0, Vec::len))
+            .sum()
     }
 }
 
@@ -114,20 +120,42 @@ impl Decoded {
 }
 
 impl TemplateLines {
-    pub(crate) fn new(meta: &BlockMeta, mut stored: Stored) -> Result<Self, SegmentError> {
-        let templates = std::mem::take(&mut stored.templates);
-        let (part, payload) = meta.sole_layout(&ColumnKind::Templates, &templates)?;
+    /// Lines of the templates in `templates`; what else they are made of is yet to be supplied.
+    pub(crate) fn new(meta: &BlockMeta, templates: &[u8]) -> Result<Self, SegmentError> {
+        let (part, payload) = meta.sole_layout(&ColumnKind::Templates, templates)?;
         let reader = Reader::new(payload.as_slice(), &part);
-        let directory = Directory::read(reader, meta.rows, stored.variables.len(), meta.line_bytes)?;
+        let variables = meta.column(&ColumnKind::Variables).map_or(0, |column| column.len);
+        let directory = Directory::read(reader, meta.rows, variables as usize, meta.line_bytes)?;
         Ok(TemplateLines {
             decoded: Decoded::none_of(&directory),
             base: Arc::new(Base {
                 meta: meta.clone(),
-                stored,
+                stored: Stored::default(),
                 directory,
                 folded: OnceLock::new(),
             }),
         })
+    }
+
+    /// Hands over the bytes of a column of the lines beside the templates; of one that is there already, and of columns
+    /// of other kinds, nothing is kept.
+    pub fn supply(&self, kind: &ColumnKind, bytes: &[u8]) {
+        if let Some(cell) = self.base.stored.cell(kind) {
+            cell.get_or_init(|| bytes.to_vec());
+        }
+    }
+
+    /// Whether the column needs no supplying: it is there, or no part of the lines.
+    #[must_use]
+    pub fn has(&self, kind: &ColumnKind) -> bool {
+        let cell = self.base.stored.cell(kind);
+        cell.is_none_or(|cell| cell.get().is_some())
+    }
+
+    fn stored(&self, kind: &ColumnKind) -> Result<&[u8], SegmentError> {
+        let bytes = self.base.stored.cell(kind).and_then(OnceLock::get);
+        let missing = || SegmentError::corrupt(self.part(kind.clone()), "was not read");
+        bytes.map(Vec::as_slice).ok_or_else(missing)
     }
 
     /// The same lines without what was decoded of them beyond templates.
@@ -151,7 +179,8 @@ impl TemplateLines {
     /// When the bytes are corrupt, here and in all that follow.
     pub fn lengths(&self) -> Result<&[u32], SegmentError> {
         let lengths = get_or_try(&self.decoded.lengths, || {
-            self.base.meta.decode_line_lengths(&self.base.stored.lengths)
+            let stored = self.stored(&ColumnKind::LineLengths)?;
+            self.base.meta.decode_line_lengths(stored)
         })?;
         Ok(lengths)
     }
@@ -285,7 +314,7 @@ impl TemplateLines {
             let ids = self
                 .base
                 .meta
-                .decode_template_ids(&self.base.stored.ids, templates.len())?;
+                .decode_template_ids(self.stored(&ColumnKind::TemplateIds)?, templates.len())?;
             let index = RowIndex::new(&ids, templates.len());
             let declared = templates.iter().map(|template| template.rows);
             if !(1..=templates.len()).map(|id| index.count(id)).eq(declared) {
@@ -309,20 +338,18 @@ impl TemplateLines {
 
     /// The lines without a template, one after another.
     pub(super) fn other_text(&self) -> Result<&[u8], SegmentError> {
-        if self.base.stored.other.is_empty() {
+        let stored = self.stored(&ColumnKind::OtherText)?;
+        if stored.is_empty() {
             return Ok(&[]);
         }
         let text = get_or_try(&self.decoded.other_text, || {
-            let (_, payload) = self
-                .base
-                .meta
-                .sole_layout(&ColumnKind::OtherText, &self.base.stored.other)?;
+            let (_, payload) = self.base.meta.sole_layout(&ColumnKind::OtherText, stored)?;
             Ok(match payload {
                 Payload::Stored(_) => None,
                 Payload::Expanded(text) => Some(text),
             })
         })?;
-        Ok(text.as_deref().unwrap_or(&self.base.stored.other))
+        Ok(text.as_deref().unwrap_or(stored))
     }
 
     /// The lines without a template.
@@ -367,15 +394,15 @@ impl TemplateLines {
     fn chunk(&self, column: &Column) -> Result<&Vec<u8>, SegmentError> {
         get_or_try(&self.decoded.chunks[column.chunk as usize], || {
             let part = self.part(ColumnKind::Variables);
+            let stored = self.stored(&ColumnKind::Variables)?;
             let variables = get_or_try(&self.decoded.variables, || {
-                let stored = &self.base.stored.variables;
                 let (_, payload) = self.base.meta.sole_layout(&ColumnKind::Variables, stored)?;
                 Ok(match payload {
                     Payload::Stored(_) => None,
                     Payload::Expanded(bytes) => Some(bytes),
                 })
             })?;
-            let variables = variables.as_ref().unwrap_or(&self.base.stored.variables);
+            let variables = variables.as_deref().unwrap_or(stored);
             let chunk = &self.base.directory.chunks[column.chunk as usize];
             let stored = variables.get(chunk.stored.clone()).unwrap_or_default();
             self.hold(chunk.plain_len);

@@ -18,7 +18,6 @@ mod values;
 mod words;
 
 pub(crate) use build::{TemplateColumns, encode};
-pub(crate) use lines::Stored;
 pub use lines::{Places, Stop, TemplateLines, TemplatePlace};
 pub use needle::Needle;
 pub use rows::RowSet;

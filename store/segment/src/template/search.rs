@@ -117,6 +117,19 @@ impl TemplateLines {
     /// # Errors
     /// When the bytes are corrupt, here and in all that follow.
     pub fn hits(&self, needle: &Needle) -> Result<Hits, SegmentError> {
+        self.search(needle, false)
+    }
+
+    /// As [`TemplateLines::hits`], but there may be too many: variables are not looked at. Templates and the lines
+    /// without one suffice for it.
+    ///
+    /// # Errors
+    /// When the bytes are corrupt.
+    pub fn hits_at_most(&self, needle: &Needle) -> Result<Hits, SegmentError> {
+        self.search(needle, true)
+    }
+
+    fn search(&self, needle: &Needle, at_most: bool) -> Result<Hits, SegmentError> {
         let mut found: Vec<Found> = vec![Found::None; self.directory().templates.len() + 1];
         let text = if needle.ignores_case() {
             self.folded_text()
@@ -129,14 +142,15 @@ impl TemplateLines {
                     lines: self,
                     text,
                     ignore_case: needle.ignores_case(),
+                    at_most,
                     found: &mut found[1..],
                 };
                 search.templates(vocabulary, needle.readings(vocabulary))?;
             }
         }
-        self.search_other(needle, &mut found[0])?;
+        self.search_other(needle, at_most, &mut found[0])?;
         if needle.is_folded_beyond_ascii() {
-            self.add_folded(&mut found)?;
+            self.add_folded(at_most, &mut found)?;
         }
         Ok(Hits { found })
     }
@@ -178,7 +192,7 @@ impl TemplateLines {
         self.rows_of(&self.hits(needle)?)
     }
 
-    fn search_other(&self, needle: &Needle, found: &mut Found) -> Result<(), SegmentError> {
+    fn search_other(&self, needle: &Needle, at_most: bool, found: &mut Found) -> Result<(), SegmentError> {
         let other = self.other_text()?;
         let folded;
         let text = if needle.ignores_case() {
@@ -191,6 +205,10 @@ impl TemplateLines {
         let mut at = 0;
         while let Some(hit) = text.get(at..).and_then(|rest| finder.find(rest)) {
             let hit = at + hit;
+            if at_most {
+                *found = Found::All;
+                return Ok(());
+            }
             // Where the lines begin is only looked up when there is something to find.
             let lines = self.other()?;
             let ordinal = lines.row_of(hit);
@@ -206,7 +224,7 @@ impl TemplateLines {
     }
 
     /// Adds the lines with letters beyond ASCII that a regular expression takes for ASCII ones when case is ignored.
-    fn add_folded(&self, found: &mut [Found]) -> Result<(), SegmentError> {
+    fn add_folded(&self, at_most: bool, found: &mut [Found]) -> Result<(), SegmentError> {
         for letter in FOLDED {
             let finder = Finder::new(letter);
             let directory = self.directory();
@@ -214,6 +232,10 @@ impl TemplateLines {
                 found[directory.template_at(hit) + 1] = Found::All;
             }
             for hit in finder.find_iter(self.other_text()?) {
+                if at_most {
+                    found[0] = Found::All;
+                    break;
+                }
                 let ordinal = self.other()?.row_of(hit) as u32;
                 found[0].insert(self.other_rows(), ordinal);
             }
@@ -228,6 +250,8 @@ struct Search<'a> {
     /// The templates' text, in lower case when case is ignored.
     text: &'a [u8],
     ignore_case: bool,
+    /// What variables would have to tell counts as found.
+    at_most: bool,
     /// Of each template.
     found: &'a mut [Found],
 }
@@ -337,6 +361,10 @@ impl Search<'_> {
             constant(column).is_none_or(|value| part.is_met_by(value, ignore_case))
         };
         if !pairs().all(met) {
+            return Ok(());
+        }
+        if self.at_most {
+            self.found[number] = Found::All;
             return Ok(());
         }
         let mut passed: Option<Vec<u32>> = None;

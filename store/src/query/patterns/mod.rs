@@ -109,6 +109,7 @@ impl Scan for PatternScan {
         }
         Needs {
             lines: true,
+            templates: true,
             lengths: false,
             metadata: MetadataNeeds::Names(vec![LEVEL_NAME.to_owned()]),
         }
