@@ -66,7 +66,9 @@ fn stage() -> impl Strategy<Value = String> {
     prop_oneof![
         3 => filter(),
         1 => prop::sample::select(vec![
-            "| logfmt", "| json", "| trace=\"1\"", "| regexp `\"key\": \"(?P<key>[^\"]+)\"`", "| logfmt | step > 20",
+            "| logfmt", "| json", "| trace=\"1\"", "| regexp `\"key\": \"(?P<key>[^\"]+)\"`",
+            "| regexp `step=(?P<key>[0-9]+) l`", "| regexp `tep=(?P<app>.)`", "| regexp `took=(?P<key>[0-9]*)ms` | key > 100",
+            "| logfmt | step > 20",
             "| pattern `step=<n> <rest>`", "| detected_level=\"info\"", "| drop trace", "| line_format \"{{.rank}}\"",
         ]).prop_map(str::to_owned),
     ]
@@ -95,19 +97,20 @@ fn metric() -> impl Strategy<Value = String> {
         "sum by (key)",
     ]);
     let range = prop::sample::select(vec!["5s", "30s", "1m", "20m"]);
-    let fold = prop::sample::select(vec![
-        "count_over_time",
-        "bytes_over_time",
-        "rate",
-        "max_over_time",
+    let counted = prop::sample::select(vec!["count_over_time", "bytes_over_time", "rate"]);
+    let counted = counted.prop_map(|fold| (fold, "| __error__=\"\""));
+    let unwrapped = prop::sample::select(vec![
+        "| logfmt | unwrap step | __error__=\"\"",
+        "| regexp `tep=(?P<v>[0-9]+)` | unwrap v",
+        "| regexp `t=(?P<v>[0-9.]+)` | unwrap v | v < 5",
     ]);
-    (by, fold, pipeline(), range).prop_map(|(by, fold, pipeline, range)| {
-        let unwrap = match fold {
-            "max_over_time" => "| logfmt | unwrap step | __error__=\"\"",
-            _ => "| __error__=\"\"",
-        };
-        format!("{by} ({fold}({pipeline} {unwrap} [{range}]))")
-    })
+    let unwrapped = (
+        prop::sample::select(vec!["max_over_time", "min_over_time"]),
+        unwrapped,
+    );
+    let fold = prop_oneof![3 => counted, 2 => unwrapped];
+    (by, fold, pipeline(), range)
+        .prop_map(|(by, (fold, end), pipeline, range)| format!("{by} ({fold}({pipeline} {end} [{range}]))"))
 }
 
 struct Setting {
