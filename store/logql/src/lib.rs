@@ -17,12 +17,13 @@ mod text;
 pub mod units;
 
 pub use error::{ErrorKind, EvalError, ParseError};
-pub use eval::{Accumulator, EvalLimits, EvalSpec, Leaf, MetricPlan, MetricValue, Sample, Series};
+pub use eval::{Accumulator, EvalLimits, EvalSpec, Excerpt, Leaf, MetricPlan, MetricValue, Sample, Series};
 pub use labels::{Labels, labels_text};
 pub use matcher::{MatchOp, Matcher};
 pub use pipeline::{
-    CaptureScan, EntryRef, LineFilter, MetadataNeeds, Pipeline, Processed, Runner, SoleCapture, logfmt_pairs,
-    logfmt_pairs_before_fault,
+    CaptureScan, EntryRef, LabelTest, LineFilter, MetadataNeeds, Pipeline, Processed, Runner, SoleCapture,
+    logfmt_pairs, logfmt_pairs_before_fault,
 };
+pub use re2::RequiredText;
 pub use syntax::ast::{self, Expr, LogExpr, MetricExpr, Stage};
 pub use syntax::{format_query, parse, parse_labels, parse_selector, parse_unchecked};

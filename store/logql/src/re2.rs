@@ -198,14 +198,27 @@ pub(crate) struct Unanchored {
     pub(crate) names: Vec<Option<String>>,
     /// A text in every match.
     pub(crate) required: Option<String>,
-    /// An ASCII text in lower case that is in every match in some case of its letters; where long s and the Kelvin
-    /// sign count as `s` and `k`.
-    pub(crate) required_ignoring_case: Option<String>,
+    /// Texts of which every match has at least one; empty: nothing is known.
+    pub(crate) one_of: Vec<RequiredText>,
     /// A match is exactly: the text contains `required`.
     pub(crate) is_contains: bool,
     /// Every text matches.
     pub(crate) always: bool,
 }
+
+/// One of several texts that a line must have to pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequiredText {
+    /// The text; ASCII in lower case when case is ignored.
+    pub text: String,
+    /// Letters count in either case; letters beyond ASCII that fold to ASCII ones (`\u{17f}`, `\u{212a}`) as these.
+    pub ignore_case: bool,
+    /// Every line that has the text passes.
+    pub suffices: bool,
+}
+
+/// Texts that one of several must be in a line for are looked for one by one: not more than so many.
+const MAX_ONE_OF: usize = 32;
 
 /// Matches anywhere, `.` excludes newline: line filters, `regexp`, template functions.
 pub(crate) fn unanchored(pattern: &str) -> Result<Unanchored, ParseError> {
@@ -220,7 +233,7 @@ pub(crate) fn unanchored(pattern: &str) -> Result<Unanchored, ParseError> {
         regex,
         names,
         required,
-        required_ignoring_case: hir.as_ref().and_then(required_ignoring_case),
+        one_of: hir.as_ref().and_then(one_of).unwrap_or_default(),
         is_contains,
         always,
     })
@@ -362,6 +375,57 @@ fn required_literal(hir: &Hir) -> Option<String> {
         HirKind::Repetition(repetition) if repetition.min >= 1 => required_literal(&repetition.sub),
         HirKind::Concat(parts) => parts.iter().filter_map(required_literal).max_by_key(String::len),
         _ => None,
+    }
+}
+
+/// Texts of which every match has at least one, the longest of several that are known.
+fn one_of(hir: &Hir) -> Option<Vec<RequiredText>> {
+    let single = |text, ignore_case, suffices| {
+        vec![RequiredText {
+            text,
+            ignore_case,
+            suffices,
+        }]
+    };
+    if let Some(text) = whole_literal(hir) {
+        return Some(single(text, false, true));
+    }
+    match hir.kind() {
+        HirKind::Capture(capture) => one_of(&capture.sub),
+        HirKind::Repetition(repetition) if repetition.min >= 1 => {
+            let mut texts = one_of(&repetition.sub)?;
+            texts.iter_mut().for_each(|text| text.suffices = false);
+            Some(texts)
+        }
+        HirKind::Alternation(parts) => {
+            let mut all = Vec::new();
+            for part in parts {
+                all.extend(one_of(part)?);
+            }
+            (all.len() <= MAX_ONE_OF).then_some(all)
+        }
+        _ => {
+            let literal = required_literal(hir).map(|text| single(text, false, false));
+            let folded = required_ignoring_case(hir).map(|text| single(text, true, false));
+            let parts = match hir.kind() {
+                HirKind::Concat(parts) => parts.as_slice(),
+                _ => &[],
+            };
+            let inner = parts.iter().filter_map(|part| {
+                let mut texts = one_of(part)?;
+                texts.iter_mut().for_each(|text| text.suffices = false);
+                Some(texts)
+            });
+            let shortest = |texts: &Vec<RequiredText>| texts.iter().map(|text| text.text.len()).min();
+            // Of equal ones the first: what tells case apart rules out more.
+            let mut best: Option<Vec<RequiredText>> = None;
+            for texts in literal.into_iter().chain(folded).chain(inner) {
+                if best.as_ref().is_none_or(|best| shortest(best) < shortest(&texts)) {
+                    best = Some(texts);
+                }
+            }
+            best
+        }
     }
 }
 

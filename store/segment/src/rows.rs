@@ -120,6 +120,23 @@ impl MetadataColumn {
         }
     }
 
+    /// The id of a row, and the row up to which (exclusive) all that follow have it; there may be more behind.
+    pub fn run(&self, row: usize) -> (u32, usize) {
+        match &self.ids {
+            Ids::Dense(ids) => {
+                let rest = ids.get(row..).unwrap_or_default();
+                let id = rest.first().copied().unwrap_or(0);
+                let same = rest.iter().take_while(|other| **other == id).count();
+                (id, row + same.max(1))
+            }
+            Ids::Runs(runs) => {
+                let run = runs.partition_point(|&(end, _)| end as usize <= row);
+                runs.get(run)
+                    .map_or((0, row + 1), |&(end, id)| (id, end as usize))
+            }
+        }
+    }
+
     /// The value of a row.
     pub fn get(&self, row: usize) -> Option<&str> {
         self.value(self.id(row))

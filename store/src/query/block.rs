@@ -188,6 +188,17 @@ impl Body {
         })
     }
 
+    /// A column of structured metadata, if it was asked for and there is one.
+    pub(super) fn metadata_column(&self, name: &str) -> Option<&Arc<MetadataColumn>> {
+        let column = self.metadata.iter().find(|(known, _)| **known == *name);
+        column.map(|(_, column)| column)
+    }
+
+    /// The columns of structured metadata that were asked for.
+    pub(super) fn metadata_columns(&self) -> impl Iterator<Item = &Arc<MetadataColumn>> {
+        self.metadata.iter().map(|(_, column)| column)
+    }
+
     /// Fills `out` with the row's structured metadata, ascending by name.
     pub(super) fn metadata<'a>(&'a self, row: u32, out: &mut Vec<(&'a str, &'a str)>) {
         out.clear();
@@ -207,7 +218,7 @@ impl Body {
                 ends.map(|pair| pair[1] - pair[0]).collect()
             }
             Some(BlockText::Templates(text)) => Cow::Borrowed(&text.lengths()?[start..end]),
-            None => Cow::Borrowed(&[]),
+            None => Cow::Borrowed(self.lengths().map_or(&[][..], |lengths| &lengths[start..end])),
         })
     }
 

@@ -5,8 +5,8 @@
 
 use super::block::Body;
 use memchr::memmem::Finder;
-use rankline_logql::LineFilter;
-use rankline_segment::{BlockText, Lines, Needle, RowSet, SegmentError, TemplateLines};
+use rankline_logql::{LineFilter, RequiredText};
+use rankline_segment::{BlockText, Hits, Lines, Needle, RowSet, SegmentError, TemplateLines};
 use std::ops::Range;
 
 /// Lines that are put together at once to be looked at.
@@ -61,14 +61,8 @@ impl HeadSearch {
 
     /// Whether some row of a block that is stored as templates can pass, as far as templates tell.
     pub(super) fn may_pass(&self, text: &TemplateLines) -> Result<bool, SegmentError> {
-        let mut hits = text.every_hit();
-        for needle in &self.templates.with {
-            hits.intersect(&text.hits_at_most(needle)?);
-            if hits.is_empty() {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        let hits = self.templates.hits(text, TemplateLines::hits_at_most)?;
+        Ok(!hits.is_empty())
     }
 
     /// Rows of `ranges` (ascending, apart) that pass every filter, ascending. A body without lines passes.
@@ -133,8 +127,8 @@ impl HeadSearch {
 
 /// Head filters as questions to templates and variables.
 struct TemplateSearch {
-    /// In every line that passes.
-    with: Vec<Needle>,
+    /// Of each of these at least one is in every line that passes.
+    with: Vec<Vec<Needle>>,
     /// In no line that passes.
     without: Vec<Needle>,
     /// The filters that these do not answer.
@@ -145,34 +139,56 @@ impl TemplateSearch {
     fn new(filters: &[LineFilter]) -> Self {
         let (mut with, mut without, mut rest) = (Vec::new(), Vec::new(), Vec::new());
         for filter in filters {
-            if let Some(needle) = filter.excluded_literal().and_then(Needle::new) {
-                without.push(needle);
+            let excluded = needles(filter.excluded());
+            if !excluded.is_empty() {
+                without.extend(excluded);
                 continue;
             }
-            let exact = filter.required_literal().and_then(Needle::new);
-            let needle = exact.or_else(|| Needle::ignoring_case(filter.required_literal_ignoring_case()?));
-            with.extend(needle);
-            if !filter.is_exactly_contains() {
+            let one_of = needles(filter.required_one_of());
+            let answered = !one_of.is_empty() && filter.required_one_of().iter().all(|text| text.suffices);
+            with.extend((!one_of.is_empty()).then_some(one_of));
+            if !answered {
                 rest.push(filter.clone());
             }
         }
         // What is longest is likely the rarest.
-        with.sort_by_key(|needle| std::cmp::Reverse(needle.len()));
+        with.sort_by_key(|one_of| std::cmp::Reverse(one_of.iter().map(Needle::len).min()));
         Self { with, without, rest }
     }
 
     fn candidates(&self, text: &TemplateLines) -> Result<RowSet, SegmentError> {
-        let mut hits = text.every_hit();
-        for needle in &self.with {
-            hits.intersect(&text.hits(needle)?);
-            if hits.is_empty() {
-                return Ok(RowSet::empty(text.rows()));
-            }
+        let mut hits = self.hits(text, TemplateLines::hits)?;
+        if hits.is_empty() {
+            return Ok(RowSet::empty(text.rows()));
         }
         for needle in &self.without {
             hits.subtract(&text.hits(needle)?);
         }
         text.rows_of(&hits)
+    }
+
+    /// Lines that have what is required, as far as `ask` tells.
+    fn hits(
+        &self,
+        text: &TemplateLines,
+        ask: impl Fn(&TemplateLines, &Needle) -> Result<Hits, SegmentError>,
+    ) -> Result<Hits, SegmentError> {
+        let mut hits = text.every_hit();
+        for one_of in &self.with {
+            let mut found: Option<Hits> = None;
+            for needle in one_of {
+                let of_needle = ask(text, needle)?;
+                match &mut found {
+                    None => found = Some(of_needle),
+                    Some(found) => found.unite(&of_needle),
+                }
+            }
+            found.iter().for_each(|found| hits.intersect(found));
+            if hits.is_empty() {
+                break;
+            }
+        }
+        Ok(hits)
     }
 
     fn passed(
@@ -197,6 +213,19 @@ impl TemplateSearch {
         }
         Ok(passed)
     }
+}
+
+/// Needles for all texts; none when one of them can't be looked for.
+fn needles(texts: &[RequiredText]) -> Vec<Needle> {
+    let needle = |text: &RequiredText| match text.ignore_case {
+        true => Needle::ignoring_case(&text.text),
+        false => Needle::new(&text.text),
+    };
+    texts
+        .iter()
+        .map(needle)
+        .collect::<Option<Vec<_>>>()
+        .unwrap_or_default()
 }
 
 /// Joins neighbouring ranges.

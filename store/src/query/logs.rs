@@ -9,6 +9,7 @@ use super::budget::Budget;
 use super::dedupe::{ShownOnce, entry_hash};
 use super::drive::Scan;
 use super::head::{HeadSearch, joined};
+use super::labels;
 use super::select::BlockTask;
 use super::{Engine, LogAnswer, LogRow, Pairs, QueryError, QueryStats, result::Interner};
 use crate::tenants::TenantId;
@@ -180,6 +181,7 @@ impl Scan for LogScan {
     ) -> Result<(), QueryError> {
         let spans = joined(rows.spans.iter().map(|span| span.rows.clone()));
         let mut passed = self.head.passed(body, &spans).map_err(|why| task.wrong(why))?;
+        labels::retain(&self.pipeline.label_tests().0, task, rows, body, &mut passed);
         if let Some(nearest) = self.nearest.as_ref().filter(|_| !task.has_shared_rows()) {
             self.offer(nearest, &mut passed, &rows.ts);
         }
@@ -404,7 +406,7 @@ impl Engine {
         let scan = Arc::new(LogScan {
             limit,
             head: HeadSearch::new(pipeline.head_filters()),
-            nearest: (pipeline.only_filters() && limit < usize::MAX).then(Mutex::default),
+            nearest: (pipeline.label_tests().1 && limit < usize::MAX).then(Mutex::default),
             pipeline,
             runners: Mutex::default(),
             collector: Mutex::new(Collector::new(request.direction, limit)),

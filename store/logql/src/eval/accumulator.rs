@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::alike::Classes;
 use super::leaf::{Fold, Groups, Leaf, LeafPlan};
 use super::table::SeriesTable;
 use crate::Labels;
@@ -25,24 +26,17 @@ pub struct Accumulator {
     /// The series of entries whose labels are those of the stream.
     pub(super) stream_series: Option<u32>,
     /// What became of entries alike, by class, for streams that are alike.
-    pub(super) classes: Vec<Option<ClassOutcome>>,
+    pub(super) classes: Classes,
     pub(super) span: Span,
     pub(super) key: Vec<u8>,
     bytes: usize,
-}
-
-/// What becomes of the entries of a class.
-#[derive(Clone, Copy)]
-pub(super) enum ClassOutcome {
-    Dropped,
-    Series(u32),
 }
 
 /// Timestamps, ns, from the first to the last, that the same windows hold.
 #[derive(Clone, Copy)]
 pub(super) struct Span {
     first: i64,
-    last: i64,
+    pub(super) last: i64,
     windows: Option<(usize, usize)>,
 }
 
@@ -138,7 +132,7 @@ impl Accumulator {
             stream_is_new: false,
             relevant: Vec::new(),
             stream_series: None,
-            classes: Vec::new(),
+            classes: Classes::default(),
             span: Span {
                 first: 1,
                 last: 0,
@@ -160,7 +154,7 @@ impl Accumulator {
         match &self.plan.relevant {
             None => {
                 self.stream_series = None;
-                self.classes.fill(None);
+                self.classes.forget();
                 self.table.forget_keys();
             }
             Some(names) => {
@@ -171,7 +165,7 @@ impl Accumulator {
                 if self.key != self.relevant {
                     std::mem::swap(&mut self.key, &mut self.relevant);
                     self.stream_series = None;
-                    self.classes.fill(None);
+                    self.classes.forget();
                 }
             }
         }
@@ -215,25 +209,8 @@ impl Accumulator {
         }
     }
 
-    /// As [`Accumulator::add`], for an entry that passed the head filters and whose line is not at hand, but what
-    /// [`Leaf::sole_capture`] captures in it.
-    ///
-    /// # Errors
-    /// As [`Accumulator::add`].
-    pub fn add_captured(&mut self, entry: &EntryRef<'_>, captured: Option<&str>) -> Result<(), EvalError> {
-        let Some(windows) = self.windows_at(entry.ts) else {
-            return Ok(());
-        };
-        self.ready();
-        let processed = self.runner.process_captured(entry, captured);
-        match processed.map(|processed| processed.is_plain_stream()) {
-            Some(is_plain) => self.take(entry, is_plain, 0, windows),
-            None => Ok(()),
-        }
-    }
-
     /// Takes an entry that the runner has just let pass.
-    fn take(
+    pub(super) fn take(
         &mut self,
         entry: &EntryRef<'_>,
         is_plain: bool,

@@ -4,10 +4,52 @@
 use std::ops::Range;
 
 use super::Accumulator;
-use super::accumulator::{ClassOutcome, push_value};
+use super::accumulator::push_value;
 use super::leaf::{Fold, Groups};
 use crate::error::EvalError;
 use crate::pipeline::EntryRef;
+
+/// What becomes of the entries of a class.
+#[derive(Clone, Copy)]
+enum ClassOutcome {
+    Dropped,
+    Series(u32),
+}
+
+/// What became of entries alike, by class, as long as streams are alike.
+#[derive(Default)]
+pub(super) struct Classes {
+    /// With the round in which it was found out.
+    outcomes: Vec<(u32, ClassOutcome)>,
+    round: u32,
+}
+
+impl Classes {
+    fn begin(&mut self, count: usize) {
+        self.outcomes.clear();
+        self.outcomes.resize(count, (0, ClassOutcome::Dropped));
+        self.round = 1;
+    }
+
+    /// Costs nothing: there may be many classes, and streams change often.
+    pub(super) fn forget(&mut self) {
+        match self.round.checked_add(1) {
+            Some(round) => self.round = round,
+            None => self.begin(self.outcomes.len()),
+        }
+    }
+
+    fn get(&self, class: usize) -> Option<ClassOutcome> {
+        let (round, outcome) = self.outcomes.get(class)?;
+        (*round == self.round).then_some(*outcome)
+    }
+
+    fn set(&mut self, class: usize, outcome: ClassOutcome) {
+        if let Some(place) = self.outcomes.get_mut(class) {
+            *place = (self.round, outcome);
+        }
+    }
+}
 
 /// How many timestamps at the front are at most `last`; looks at few of them. They ascend.
 fn count_until(ascending_ts: &[i64], last: i64) -> usize {
@@ -84,11 +126,21 @@ impl Accumulator {
         Ok(())
     }
 
-    fn add_run(&mut self, (first, end): (usize, usize), rows: i64, bytes: i64) -> Result<(), EvalError> {
+    fn add_run(&mut self, windows: (usize, usize), rows: i64, bytes: i64) -> Result<(), EvalError> {
         let series = match self.stream_series {
             Some(series) => series,
             None => self.series_of_stream()?,
         };
+        self.add_to(series, windows, rows, bytes)
+    }
+
+    fn add_to(
+        &mut self,
+        series: u32,
+        (first, end): (usize, usize),
+        rows: i64,
+        bytes: i64,
+    ) -> Result<(), EvalError> {
         let count = self.plan.windows.count();
         let with_sizes = self.plan.fold == Fold::Bytes;
         let Some(data) = self.data.get_mut(series as usize) else {
@@ -126,55 +178,134 @@ impl Accumulator {
         Ok(series)
     }
 
-    /// Says that classes mean something else from now on, and how many there can be.
-    pub fn begin_classes(&mut self, count: usize) {
-        self.classes.clear();
-        self.classes.resize(count, None);
+    /// As [`Accumulator::add`], for an entry that passed the head filters and whose line isn't at hand.
+    ///
+    /// # Errors
+    /// As [`Accumulator::add`].
+    pub fn add_excerpt(&mut self, entry: &EntryRef<'_>, excerpt: Excerpt<'_>) -> Result<(), EvalError> {
+        let Some(windows) = self.windows_at(entry.ts) else {
+            return Ok(());
+        };
+        self.ready();
+        let (processed, length) = match excerpt {
+            Excerpt::Captured(captured) => (self.runner.process_captured(entry, captured), 0),
+            Excerpt::Length(bytes) => (self.runner.process(entry, true), bytes as usize),
+        };
+        match processed.map(|processed| processed.is_plain_stream()) {
+            Some(is_plain) => self.take(entry, is_plain, length, windows),
+            None => Ok(()),
+        }
     }
 
-    /// As [`Accumulator::add_captured`] for an entry without structured metadata, of a class of which all entries
-    /// capture the same. For leaves without [`Leaf::unwraps`].
+    /// Says that classes mean something else from now on, and how many there can be.
+    pub fn begin_classes(&mut self, count: usize) {
+        self.classes.begin(count);
+    }
+
+    /// Whether it is known what becomes of the entries of a class: then nobody asks for their structured metadata.
+    #[must_use]
+    pub fn knows_class(&self, class: usize) -> bool {
+        self.classes.get(class).is_some()
+    }
+
+    /// Takes an entry that passed the head filters, of a class of which all entries have the same structured metadata
+    /// and the same excerpt, but for the length. For leaves without [`Leaf::unwraps`].
     ///
     /// [`Leaf::unwraps`]: super::Leaf::unwraps
     ///
     /// # Errors
     /// As [`Accumulator::add`].
-    pub fn add_of_class(&mut self, ts: i64, class: usize, captured: Option<&str>) -> Result<(), EvalError> {
-        let Some(windows) = self.windows_at(ts) else {
+    pub fn add_of_class(
+        &mut self,
+        entry: &EntryRef<'_>,
+        class: usize,
+        excerpt: Excerpt<'_>,
+    ) -> Result<(), EvalError> {
+        let Some(windows) = self.windows_at(entry.ts) else {
             return Ok(());
         };
-        let outcome = match self.classes.get(class).copied().flatten() {
-            Some(outcome) => outcome,
-            None => {
-                let outcome = self.outcome(ts, captured)?;
-                // An error's series has all labels, those that streams alike differ in, too.
-                if self.runner.scratch.error().is_none()
-                    && let Some(place) = self.classes.get_mut(class)
-                {
-                    *place = Some(outcome);
-                }
-                outcome
-            }
+        let outcome = self.outcome_of_class(entry, class, excerpt)?;
+        let length = match excerpt {
+            Excerpt::Length(bytes) => i64::from(bytes),
+            Excerpt::Captured(_) => 0,
         };
         match outcome {
             ClassOutcome::Dropped => Ok(()),
-            ClassOutcome::Series(series) => self.fold(series, windows, ts, 0, 0.0),
+            ClassOutcome::Series(series) => self.fold(series, windows, entry.ts, length, 0.0),
         }
     }
 
-    fn outcome(&mut self, ts: i64, captured: Option<&str>) -> Result<ClassOutcome, EvalError> {
+    /// As [`Accumulator::add_of_class`] for neighbouring entries of one class; their timestamps ascend. `first` is the
+    /// first of them, `lengths` are the bytes of their lines, none where these don't count.
+    ///
+    /// # Errors
+    /// As [`Accumulator::add`].
+    pub fn add_run_of_class(
+        &mut self,
+        first: &EntryRef<'_>,
+        ascending_ts: &[i64],
+        lengths: &[u32],
+        class: usize,
+    ) -> Result<(), EvalError> {
+        let mut at = 0;
+        while let Some((ts, rest)) = ascending_ts.get(at..).and_then(<[i64]>::split_first) {
+            let windows = self.windows_at(*ts);
+            let rows = at..at + 1 + count_until(rest, self.span.last);
+            at = rows.end;
+            let Some(windows) = windows else { continue };
+            match self.outcome_of_class(first, class, Excerpt::Length(0))? {
+                ClassOutcome::Dropped => {}
+                ClassOutcome::Series(series) => {
+                    let lengths = lengths.get(rows.clone()).unwrap_or_default();
+                    let bytes = lengths.iter().map(|length| i64::from(*length)).sum();
+                    self.add_to(series, windows, rows.len() as i64, bytes)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn outcome_of_class(
+        &mut self,
+        entry: &EntryRef<'_>,
+        class: usize,
+        excerpt: Excerpt<'_>,
+    ) -> Result<ClassOutcome, EvalError> {
+        if let Some(outcome) = self.classes.get(class) {
+            return Ok(outcome);
+        }
+        let outcome = self.outcome(entry, excerpt)?;
+        // An error's series has all labels, those that streams alike differ in, too.
+        if self.runner.scratch.error().is_none() {
+            self.classes.set(class, outcome);
+        }
+        Ok(outcome)
+    }
+
+    fn outcome(&mut self, entry: &EntryRef<'_>, excerpt: Excerpt<'_>) -> Result<ClassOutcome, EvalError> {
         self.ready();
-        let entry = EntryRef {
-            ts,
-            line: "",
-            metadata: &[],
+        let processed = match excerpt {
+            Excerpt::Captured(captured) => self.runner.process_captured(entry, captured),
+            Excerpt::Length(_) => self.runner.process(entry, true),
         };
-        let passes = self.runner.process_captured(&entry, captured).is_some();
-        Ok(match passes {
-            true => ClassOutcome::Series(self.series(&[])?),
+        Ok(match processed.is_some() {
+            true => ClassOutcome::Series(self.series(entry.metadata)?),
             false => ClassOutcome::Dropped,
         })
     }
+}
+
+/// What stands for a line that isn't at hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Excerpt<'a> {
+    /// What [`Leaf::sole_capture`] captures in it.
+    ///
+    /// [`Leaf::sole_capture`]: super::Leaf::sole_capture
+    Captured(Option<&'a str>),
+    /// Its bytes: nothing looks at the line itself ([`Leaf::labels_suffice`]).
+    ///
+    /// [`Leaf::labels_suffice`]: super::Leaf::labels_suffice
+    Length(u32),
 }
 
 #[cfg(test)]
@@ -182,6 +313,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use proptest::prelude::*;
 
+    use super::Excerpt;
     use crate::eval::{Accumulator, EvalLimits, EvalSpec, MetricPlan};
     use crate::pipeline::EntryRef;
     use crate::{Expr, Labels};
@@ -254,8 +386,8 @@ mod tests {
                     let value = captured(LINES[line]);
                     let entry = EntryRef { ts, line: "", metadata: &[] };
                     let added = match (leaf.sole_capture(), leaf.unwraps()) {
-                        (Some(_), true) => sum.add_captured(&entry, value),
-                        (Some(_), false) => sum.add_of_class(ts, line, value),
+                        (Some(_), true) => sum.add_excerpt(&entry, Excerpt::Captured(value)),
+                        (Some(_), false) => sum.add_of_class(&entry, line, Excerpt::Captured(value)),
                         (None, _) => sum.add_passed(&[ts], |rows| rows.filter(|_| passes(line)).count()),
                     };
                     failed[1] |= added.is_err();

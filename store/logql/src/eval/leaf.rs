@@ -8,7 +8,7 @@ use super::{Accumulator, EvalLimits, EvalSpec};
 use crate::Matcher;
 use crate::error::ParseError;
 use crate::pipeline::scratch::{Hints, NameId, Names};
-use crate::pipeline::{Condition, LineFilter, MetadataNeeds, Pipeline, SoleCapture};
+use crate::pipeline::{Condition, LabelTest, LineFilter, MetadataNeeds, Pipeline, SoleCapture};
 use crate::syntax::ast::{
     Conversion, Grouping, LabelFilter, LabelFormatValue, RangeAggregation, RangeOp, Stage, Unwrap,
 };
@@ -204,13 +204,38 @@ impl Leaf {
     }
 
     /// The group of a `regexp` stage that is all the leaf wants of a line behind the head filters, if so: then
-    /// [`Accumulator::add_captured`] may replace `add`.
+    /// [`Accumulator::add_excerpt`] may replace `add`.
     #[must_use]
     pub fn sole_capture(&self) -> Option<&SoleCapture> {
         self.0
             .pipeline
             .sole_capture()
             .filter(|_| self.0.fold != Fold::Bytes)
+    }
+
+    /// Conditions on labels that every entry that counts meets as it is stored.
+    #[must_use]
+    pub fn label_tests(&self) -> Vec<LabelTest<'_>> {
+        self.0.pipeline.label_tests().0
+    }
+
+    /// Whether what becomes of an entry that passed the head filters depends on its labels alone, but for its length
+    /// where [`Leaf::counts_bytes`].
+    #[must_use]
+    pub fn labels_suffice(&self) -> bool {
+        !self.unwraps() && self.0.pipeline.labels_suffice()
+    }
+
+    /// Whether entries of one series and window are counted, or their bytes: so that many can be taken at once.
+    #[must_use]
+    pub fn folds_runs(&self) -> bool {
+        matches!(self.0.fold, Fold::Count | Fold::Bytes)
+    }
+
+    /// Whether the lengths of lines are added up.
+    #[must_use]
+    pub fn counts_bytes(&self) -> bool {
+        self.0.fold == Fold::Bytes
     }
 
     /// Whether the value of an entry is read from a label.

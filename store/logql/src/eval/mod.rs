@@ -16,6 +16,7 @@ mod tests;
 mod window;
 
 pub use accumulator::Accumulator;
+pub use alike::Excerpt;
 pub use leaf::Leaf;
 use leaf::Pushed;
 use node::Node;

@@ -1,12 +1,41 @@
 //! Label filters.
 
 use super::ip::IpMatcher;
-use super::scratch::{ERROR, NameId, Names, Scratch};
+use super::scratch::{BUILT_IN, ERROR, NameId, Names, SUFFIX, Scratch};
 use crate::MatchOp;
 use crate::error::ParseError;
 use crate::re2;
 use crate::syntax::ast::{CompareOp, LabelFilter};
 use crate::units;
+
+/// A condition on the text of one label.
+#[derive(Clone, Copy, Debug)]
+pub struct LabelTest<'c> {
+    name: &'c str,
+    condition: &'c Condition,
+}
+
+impl<'c> LabelTest<'c> {
+    /// The label: of the stream, or of structured metadata where the stream has none of that name.
+    #[must_use]
+    pub fn name(&self) -> &'c str {
+        self.name
+    }
+
+    /// Whether a value passes; an entry without the label has the empty one.
+    #[must_use]
+    pub fn passes(&self, value: &str) -> bool {
+        match self.condition {
+            Condition::Equal {
+                value: wanted,
+                negated,
+                ..
+            } => (value == &**wanted) != *negated,
+            Condition::Regex { regex, negated, .. } => regex.is_match(value) != *negated,
+            _ => true,
+        }
+    }
+}
 
 /// A compiled label filter.
 #[derive(Clone, Debug)]
@@ -98,6 +127,31 @@ impl Condition {
             LabelFilter::And(..) => Self::All(chain(filter, names)?),
             LabelFilter::Or(..) => Self::Any(chain(filter, names)?),
         })
+    }
+
+    /// Adds the conditions on the text of one label that must all be met, as far as this one consists of such; whether
+    /// it does altogether.
+    pub(crate) fn tests<'c>(&'c self, names: &'c Names, tests: &mut Vec<LabelTest<'c>>) -> bool {
+        match self {
+            Self::Always => true,
+            Self::All(conditions) => {
+                let all = conditions.iter().map(|condition| condition.tests(names, tests));
+                all.fold(true, |all, one| all && one)
+            }
+            Self::Equal { name, .. } | Self::Regex { name, .. } => {
+                let name = names.get(*name);
+                // What these are depends on other labels and other stages.
+                let is_plain = !name.ends_with(SUFFIX) && !BUILT_IN.contains(&name);
+                if is_plain {
+                    tests.push(LabelTest {
+                        name,
+                        condition: self,
+                    });
+                }
+                is_plain
+            }
+            _ => false,
+        }
     }
 
     /// The one label a simple condition looks at.

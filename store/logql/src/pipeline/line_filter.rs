@@ -5,7 +5,7 @@ use memchr::memmem::Finder;
 use super::ip::IpMatcher;
 use super::pattern::LinePattern;
 use crate::error::ParseError;
-use crate::re2::{self, Unanchored};
+use crate::re2::{self, RequiredText, Unanchored};
 use crate::syntax::ast::{LineFilterExpr, LineFilterOp, LineFilterValue};
 
 /// A compiled line filter.
@@ -14,8 +14,11 @@ pub struct LineFilter {
     alternatives: Vec<Test>,
     negative: bool,
     required: Option<String>,
-    required_ignoring_case: Option<String>,
+    one_of: Vec<RequiredText>,
 }
+
+/// Texts that one of several must be in a line for are looked for one by one: not more than so many.
+const MAX_ONE_OF: usize = 64;
 
 #[derive(Clone, Debug)]
 enum Test {
@@ -54,10 +57,17 @@ impl LineFilter {
     pub(crate) fn new(expr: &LineFilterExpr) -> Result<Self, ParseError> {
         let mut alternatives = Vec::with_capacity(expr.values.len());
         let mut literals = Required::default();
+        let mut one_of: Option<Vec<RequiredText>> = Some(Vec::new());
         for value in &expr.values {
             let compiled = compile(expr.op, value).map_err(|cause| ParseError::in_stage(expr, cause))?;
             literals = compiled.required;
+            let is_always = matches!(compiled.test, Test::Always);
             alternatives.push(compiled.test);
+            match literals.one_of.as_slice() {
+                [] if is_always => {}
+                [] => one_of = None,
+                texts => one_of.iter_mut().for_each(|all| all.extend_from_slice(texts)),
+            }
         }
         // As in Loki, what matches every line counts only when it stands alone.
         if alternatives.iter().any(|test| !matches!(test, Test::Always)) {
@@ -65,12 +75,12 @@ impl LineFilter {
         }
         let negative = expr.op.is_negative();
         let known = !negative && expr.values.len() == 1;
-        let Required { exact, ignoring_case } = if known { literals } else { Required::default() };
+        let exact = literals.exact.filter(|_| known);
         Ok(Self {
             alternatives,
             negative,
             required: exact,
-            required_ignoring_case: ignoring_case,
+            one_of: one_of.filter(|all| all.len() <= MAX_ONE_OF).unwrap_or_default(),
         })
     }
 
@@ -86,26 +96,23 @@ impl LineFilter {
         self.required.as_deref()
     }
 
-    /// A text in lower case that every line that passes contains, in whatever case of its letters; ASCII alone, so
-    /// letters beyond it that fold to ASCII ones (`\u{17f}`, `\u{212a}`) count as these.
-    #[must_use]
-    pub fn required_literal_ignoring_case(&self) -> Option<&str> {
-        self.required_ignoring_case.as_deref()
-    }
-
     /// Whether the filter is exactly: the line contains [`LineFilter::required_literal`].
     #[must_use]
     pub fn is_exactly_contains(&self) -> bool {
         self.required.is_some() && matches!(self.alternatives.as_slice(), [Test::Contains(_)])
     }
 
-    /// A text that no line that passes contains: the filter is exactly `!= "text"`.
+    /// Texts of which every line that passes has at least one; empty: nothing is known of what these have.
     #[must_use]
-    pub fn excluded_literal(&self) -> Option<&str> {
-        match self.alternatives.as_slice() {
-            [Test::Contains(finder)] if self.negative => std::str::from_utf8(finder.needle()).ok(),
-            _ => None,
-        }
+    pub fn required_one_of(&self) -> &[RequiredText] {
+        if self.negative { &[] } else { &self.one_of }
+    }
+
+    /// Texts of which no line that passes has any, while every line that has none passes; empty: it isn't that simple.
+    #[must_use]
+    pub fn excluded(&self) -> &[RequiredText] {
+        let simple = self.negative && self.one_of.iter().all(|text| text.suffices);
+        if simple { &self.one_of } else { &[] }
     }
 
     /// Whether every line passes.
@@ -118,8 +125,8 @@ impl LineFilter {
 #[derive(Default)]
 struct Required {
     exact: Option<String>,
-    /// In lower case, when case is ignored.
-    ignoring_case: Option<String>,
+    /// Of these at least one.
+    one_of: Vec<RequiredText>,
 }
 
 struct Compiled {
@@ -129,9 +136,15 @@ struct Compiled {
 
 impl Compiled {
     fn new(test: Test, exact: Option<String>) -> Self {
+        let suffices = matches!(test, Test::Contains(_));
+        let text = exact.iter().map(|text| RequiredText {
+            text: text.clone(),
+            ignore_case: false,
+            suffices,
+        });
         let required = Required {
+            one_of: text.collect(),
             exact,
-            ignoring_case: None,
         };
         Self { test, required }
     }
@@ -153,7 +166,7 @@ fn compile(op: LineFilterOp, value: &LineFilterValue) -> Result<Compiled, String
             let Unanchored {
                 regex,
                 required,
-                required_ignoring_case,
+                one_of,
                 is_contains,
                 always,
                 ..
@@ -171,7 +184,7 @@ fn compile(op: LineFilterOp, value: &LineFilterValue) -> Result<Compiled, String
                         .map(finder);
                     let required = Required {
                         exact: required,
-                        ignoring_case: required_ignoring_case,
+                        one_of,
                     };
                     let test = Test::Regex { regex, prefilter };
                     Ok(Compiled { test, required })

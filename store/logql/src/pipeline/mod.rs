@@ -18,6 +18,7 @@ mod tests;
 use std::sync::Arc;
 
 pub(crate) use label_filter::Condition;
+pub use label_filter::LabelTest;
 pub use line_filter::LineFilter;
 pub use logfmt::{logfmt_pairs, logfmt_pairs_before_fault};
 pub use run::{Processed, Runner};
@@ -112,6 +113,26 @@ impl Pipeline {
     #[must_use]
     pub fn needs_line(&self) -> bool {
         !self.head.is_empty() || self.steps.iter().any(Step::reads_line)
+    }
+
+    /// Conditions on labels that every entry that passes meets as it is stored: those before any other stage. The second
+    /// is whether no other stage is left beside head filters.
+    #[must_use]
+    pub fn label_tests(&self) -> (Vec<LabelTest<'_>>, bool) {
+        let mut tests = Vec::new();
+        let mut only = true;
+        for step in &self.steps {
+            let Step::Condition(condition) = step else {
+                return (tests, false);
+            };
+            only &= condition.tests(&self.names, &mut tests);
+        }
+        (tests, only)
+    }
+
+    /// Whether stages look at labels alone, behind the head filters.
+    pub(crate) fn labels_suffice(&self) -> bool {
+        !self.steps.iter().any(Step::reads_line)
     }
 
     /// The one group of the one stage that looks at the line behind the head filters: an entry can be given with that

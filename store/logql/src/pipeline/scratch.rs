@@ -26,7 +26,10 @@ pub(crate) const ERROR_DETAILS: NameId = NameId(1);
 /// `__preserve_error__`
 pub(crate) const PRESERVE_ERROR: NameId = NameId(2);
 
-const SUFFIX: &str = "_extracted";
+/// Behind the name of a label that a stage or an entry has beside the stream's.
+pub(crate) const SUFFIX: &str = "_extracted";
+/// Names with the first ids.
+pub(crate) const BUILT_IN: [&str; 3] = ["__error__", "__error_details__", "__preserve_error__"];
 
 /// More names than this are forgotten between entries: lines can make up any number of them.
 const MAX_NAMES: usize = 50_000;
@@ -60,7 +63,7 @@ impl Names {
             list: Vec::new(),
             ids: HashMap::default(),
         };
-        for name in ["__error__", "__error_details__", "__preserve_error__"] {
+        for name in BUILT_IN {
             names.intern(name);
         }
         names

@@ -103,7 +103,8 @@ fn literals_are_found() {
     ];
     for (pattern, required) in ignoring_case {
         let regex = unanchored(pattern).unwrap();
-        assert_eq!(regex.required_ignoring_case.as_deref(), required, "{pattern}");
+        let found = regex.one_of.first().map(|one| one.text.to_ascii_lowercase());
+        assert_eq!(found.as_deref(), required, "{pattern}");
     }
     assert_eq!(anchored_dotall("a|b").unwrap().literals(), Some(vec!["a", "b"]));
     assert_eq!(
@@ -111,4 +112,56 @@ fn literals_are_found() {
         Some(vec!["llama3-8b-worker-1", "llama3-8b-worker-2"])
     );
     assert_eq!(anchored_dotall("a.*").unwrap().literals(), None);
+}
+
+#[test]
+fn every_match_has_one_of_the_texts() {
+    let cases: [(&str, &[(&str, bool, bool)]); 9] = [
+        (
+            "error|failed.*",
+            &[("error", false, true), ("failed", false, true)],
+        ),
+        ("(?i)error|fail", &[("error", true, false), ("fail", true, false)]),
+        (
+            "(warn|error): x",
+            &[("warn", false, false), ("error", false, false)],
+        ),
+        ("(warn|error): something", &[(": something", false, false)]),
+        ("a.c|de[0-9]", &[("c", false, false), ("de", false, false)]),
+        ("error|[0-9]+", &[]),
+        ("error|", &[("error", false, true)]),
+        (
+            "(foo|barbar)+",
+            &[("foo", false, false), ("barbar", false, false)],
+        ),
+        (".*", &[]),
+    ];
+    for (pattern, expected) in cases {
+        let found = line_filter(pattern).unwrap().one_of;
+        let found: Vec<_> = found
+            .iter()
+            .map(|one| (one.text.as_str(), one.ignore_case, one.suffices))
+            .collect();
+        assert_eq!(found, expected, "{pattern}");
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn what_matches_has_one_of_the_texts(
+        pattern in "(\\(\\?i\\))?[abs](b|\\.|\\.\\*|\\[ab\\])[ab](\\|[abc.]{1,3}){0,2}",
+        line in "[abcsABS\u{17f}]{0,8}",
+    ) {
+        let regex = line_filter(&pattern).unwrap();
+        let has = |one: &RequiredText| match one.ignore_case {
+            true => line.replace('\u{17f}', "s").to_lowercase().contains(&one.text),
+            false => line.contains(&one.text),
+        };
+        if !regex.one_of.is_empty() {
+            let matches = regex.regex.is_match(&line);
+            proptest::prop_assert!(!matches || regex.one_of.iter().any(has), "{pattern} {line}");
+            let suffices = regex.one_of.iter().any(|one| one.suffices && has(one));
+            proptest::prop_assert!(!suffices || matches, "{pattern} {line}");
+        }
+    }
 }

@@ -45,6 +45,14 @@ impl RowSet {
             .for_each(|(bits, other)| *bits &= other);
     }
 
+    /// Adds the rows that `other` has.
+    pub fn unite(&mut self, other: &RowSet) {
+        self.bits
+            .iter_mut()
+            .zip(&other.bits)
+            .for_each(|(bits, other)| *bits |= other);
+    }
+
     /// Leaves out the rows that `other` has.
     pub fn subtract(&mut self, other: &RowSet) {
         self.bits

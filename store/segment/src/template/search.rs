@@ -46,6 +46,14 @@ impl Found {
         }
     }
 
+    fn unite(&mut self, other: &Found) {
+        match (&mut *self, other) {
+            (Found::All, _) | (_, Found::None) => {}
+            (Found::Some(set), Found::Some(other)) => set.unite(other),
+            _ => *self = other.clone(),
+        }
+    }
+
     fn subtract(&mut self, other: &Found) {
         match (&mut *self, other) {
             (Found::None, _) | (_, Found::None) => {}
@@ -82,6 +90,12 @@ impl Hits {
     pub fn intersect(&mut self, other: &Hits) {
         let pairs = self.found.iter_mut().zip(&other.found);
         pairs.for_each(|(found, other)| found.intersect(other));
+    }
+
+    /// Adds the lines that `other`, of the same block, has.
+    pub fn unite(&mut self, other: &Hits) {
+        let pairs = self.found.iter_mut().zip(&other.found);
+        pairs.for_each(|(found, other)| found.unite(other));
     }
 
     /// Leaves out the lines that `other`, of the same block, has.

@@ -54,10 +54,16 @@ fn filter() -> impl Strategy<Value = String> {
         "0x[0-9a-f]{8} ",
         "(?i)s",
         "z|y",
+        "loss|NCCL",
+        "(?i)nccl|LOSS",
+        "(step=1|step=2)[0-9] ",
+        "took|k[13]",
     ]);
     let matches = prop::sample::select(vec!["|~", "!~"]);
     prop_oneof![
-        (operator, text).prop_map(|(operator, text)| format!("{operator} {text:?}")),
+        (operator.clone(), text.clone()).prop_map(|(operator, text)| format!("{operator} {text:?}")),
+        (operator, text.clone(), text)
+            .prop_map(|(operator, one, two)| format!("{operator} {one:?} or {two:?}")),
         (matches, pattern).prop_map(|(matches, pattern)| format!("{matches} `{pattern}`")),
     ]
 }
@@ -69,7 +75,8 @@ fn stage() -> impl Strategy<Value = String> {
             "| logfmt", "| json", "| trace=\"1\"", "| regexp `\"key\": \"(?P<key>[^\"]+)\"`",
             "| regexp `step=(?P<key>[0-9]+) l`", "| regexp `tep=(?P<app>.)`", "| regexp `took=(?P<key>[0-9]*)ms` | key > 100",
             "| logfmt | step > 20",
-            "| pattern `step=<n> <rest>`", "| detected_level=\"info\"", "| drop trace", "| line_format \"{{.rank}}\"",
+            "| pattern `step=<n> <rest>`", "| detected_level=\"info\"", "| trace=~\"0|\" | app!=\"eval\"",
+            "| trace=\"1\" or rank=\"2\"", "| trace > 0", "| drop trace", "| line_format \"{{.rank}}\"",
         ]).prop_map(str::to_owned),
     ]
 }
@@ -85,6 +92,8 @@ fn pipeline() -> impl Strategy<Value = String> {
     ]);
     (selector, prop::collection::vec(stage(), 0..4))
         .prop_map(|(selector, stages)| format!("{selector} {}", stages.join(" ")))
+        // `drop x` takes a `!= "a"` behind it for its own, and then an `or` is too much.
+        .prop_filter("is no query", |query| rankline_logql::parse(query).is_ok())
 }
 
 /// Sums are left out where they are of fractions: their order may differ.
@@ -95,6 +104,8 @@ fn metric() -> impl Strategy<Value = String> {
         "max by (rank)",
         "count",
         "sum by (key)",
+        "sum by (trace, detected_level)",
+        "sum without (trace)",
     ]);
     let range = prop::sample::select(vec!["5s", "30s", "1m", "20m"]);
     let counted = prop::sample::select(vec!["count_over_time", "bytes_over_time", "rate"]);
