@@ -135,8 +135,11 @@ impl Condition {
         match self {
             Self::Always => true,
             Self::All(conditions) => {
-                let all = conditions.iter().map(|condition| condition.tests(names, tests));
-                all.fold(true, |all, one| all && one)
+                let mut only = true;
+                for condition in conditions {
+                    only &= condition.tests(names, tests);
+                }
+                only
             }
             Self::Equal { name, .. } | Self::Regex { name, .. } => {
                 let name = names.get(*name);

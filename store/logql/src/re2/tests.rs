@@ -114,9 +114,12 @@ fn literals_are_found() {
     assert_eq!(anchored_dotall("a.*").unwrap().literals(), None);
 }
 
+/// Text, whether case is ignored, whether it suffices.
+type OneOf = &'static [(&'static str, bool, bool)];
+
 #[test]
 fn every_match_has_one_of_the_texts() {
-    let cases: [(&str, &[(&str, bool, bool)]); 9] = [
+    let cases: [(&str, OneOf); 9] = [
         (
             "error|failed.*",
             &[("error", false, true), ("failed", false, true)],
