@@ -1,7 +1,7 @@
 //! Lines stored as templates and variables come back to the byte and are found like lines stored as text.
 
 use proptest::prelude::*;
-use rankline_segment::{BlockText, Needle, WriterOptions};
+use rankline_segment::{BlockText, ColumnKind, Needle, Stop, WriterOptions};
 
 use crate::model::{Row, Rows, column, log_line, read, write};
 
@@ -107,6 +107,66 @@ proptest! {
             let expected: Vec<&str> = picks.iter().map(|&row| lines[row as usize].as_str()).collect();
             prop_assert_eq!(picked.iter().collect::<Vec<_>>(), expected);
             prop_assert!(text.lines(&[lines.len() as u32]).is_err());
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn templates_alone_find_no_fewer_lines((lines, text) in lines_and_needle()) {
+        let Some(needle) = Needle::new(&text) else { return Ok(()) };
+        let finished = write(&rows(&lines), options(true));
+        let block = &finished.footer.blocks[0];
+        let bytes = |kind: &ColumnKind| column(&finished.bytes, block, kind);
+        if block.has_templates() {
+            let text = block.decode_templates(bytes(&ColumnKind::Templates)).unwrap();
+            text.supply(&ColumnKind::OtherText, bytes(&ColumnKind::OtherText));
+            let mut most = text.hits_at_most(&needle).unwrap();
+            prop_assert!(!text.has(&ColumnKind::Variables) && text.lines(&[0]).is_err());
+            for kind in [ColumnKind::LineLengths, ColumnKind::TemplateIds, ColumnKind::Variables] {
+                text.supply(&kind, bytes(&kind));
+            }
+            let found = text.hits(&needle).unwrap();
+            let rows = text.rows_of(&found).unwrap();
+            most.intersect(&found);
+            prop_assert_eq!(text.rows_of(&most).unwrap(), rows.clone());
+            let mut rest = text.every_hit();
+            rest.subtract(&found);
+            prop_assert_eq!(text.rows_of(&rest).unwrap().count_in(0..text.rows()), text.rows() - rows.count_in(0..text.rows()));
+            rest.unite(&found);
+            prop_assert_eq!(text.rows_of(&rest).unwrap().count_in(0..text.rows()), text.rows());
+        }
+    }
+
+    #[test]
+    fn a_text_found_in_a_template_is_there_in_all_its_lines((lines, text) in lines_and_needle(), cut in 1usize..9) {
+        let Some(needle) = Needle::new(&text) else { return Ok(()) };
+        let finished = write(&rows(&lines), options(true));
+        let block = &finished.footer.blocks[0];
+        if let BlockText::Templates(all) = block.decode_text(|kind| column(&finished.bytes, block, kind)).unwrap() {
+            let mut places = all.places().unwrap();
+            for (row, line) in (0u32..).zip(&lines) {
+                let (Some(template), ordinal) = places.locate(row).unwrap() else { continue };
+                let Some(found) = all.find(template, &needle) else { continue };
+                // Overlapping ones count once, as in a template.
+                prop_assert_eq!(found.is_empty(), !line.contains(&text));
+                for (place, (at, _)) in found.into_iter().zip(line.match_indices(&text)) {
+                    let (mut tail, mut pieces) = (Vec::new(), 0);
+                    let stop = all.walk(place, Some(ordinal), |piece| {
+                        tail.extend_from_slice(piece);
+                        pieces += 1;
+                        pieces < cut
+                    });
+                    let rest = line[at..].as_bytes();
+                    match stop.unwrap() {
+                        Stop::End => prop_assert_eq!(&tail, rest),
+                        Stop::Asked => prop_assert_eq!(&tail, &rest[..tail.len()]),
+                        Stop::Variable(_) => prop_assert!(false, "the line is known"),
+                    }
+                }
+            }
         }
     }
 }
