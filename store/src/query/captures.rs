@@ -57,8 +57,7 @@ impl<'a> Captures<'a> {
 
     /// What is captured in the line of a row.
     pub(super) fn of(&mut self, row: u32) -> Result<Captured<'_>, SegmentError> {
-        let (template, ordinal) = self.places.locate(row)?;
-        let Some(template) = template else {
+        let Some(template) = self.places.template(row)? else {
             return self.whole(row);
         };
         if self.known[template].is_none() {
@@ -67,6 +66,7 @@ impl<'a> Captures<'a> {
         match &self.known[template] {
             Some(Known::From { scan, place, again }) => {
                 let (place, again, capture) = (*place, *again, self.capture);
+                let (_, ordinal) = self.places.locate(row)?;
                 self.scan.copy_from(scan);
                 let scan = &mut self.scan;
                 let stop = self

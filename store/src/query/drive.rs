@@ -120,12 +120,15 @@ impl<S: Scan> Driver<S> {
             blocks: 1,
             ..QueryStats::default()
         };
-        let whole = stats.lines == u64::from(task.meta().rows) && body.text().is_some();
-        stats.line_bytes = if whole {
-            task.meta().line_bytes
-        } else {
-            let bytes = rows.spans.iter().map(|span| body.line_bytes(&span.rows));
-            bytes.sum::<Result<u64, _>>().map_err(|why| task.wrong(why))?
+        let (of_block, rows_of_block) = (task.meta().line_bytes, u64::from(task.meta().rows));
+        stats.line_bytes = match body.text() {
+            Some(_) if stats.lines == rows_of_block => of_block,
+            // About: the lengths themselves may not be needed for anything else.
+            Some(BlockText::Templates(_)) => of_block * stats.lines / rows_of_block.max(1),
+            _ => {
+                let bytes = rows.spans.iter().map(|span| body.line_bytes(&span.rows));
+                bytes.sum::<Result<u64, _>>().map_err(|why| task.wrong(why))?
+            }
         };
         self.scan.scan(task, &rows, body, &mut stats)?;
         self.stats.lock().add(&stats);

@@ -118,7 +118,7 @@ pub struct LogAnswer {
 /// Work of one query, counted where it is done.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct QueryStats {
-    /// Line bytes of the rows that were looked at.
+    /// Line bytes of the rows that were looked at, about.
     pub line_bytes: u64,
     /// Rows that were looked at, after the choice by time and stream.
     pub lines: u64,

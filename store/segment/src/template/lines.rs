@@ -476,13 +476,26 @@ pub struct Places<'a> {
 }
 
 impl Places<'_> {
+    /// The row's template.
+    ///
+    /// # Errors
+    /// No such row.
+    pub fn template(&self, row: u32) -> Result<Option<usize>, SegmentError> {
+        Ok(self.id(row)?.checked_sub(1))
+    }
+
+    fn id(&self, row: u32) -> Result<usize, SegmentError> {
+        let id = self.index.id(row);
+        let id = id.ok_or_else(|| self.lines.wrong(format!("has no row {row}")))?;
+        Ok(id as usize)
+    }
+
     /// The row's template, and how many rows before it have the same.
     ///
     /// # Errors
     /// No such row.
     pub fn locate(&mut self, row: u32) -> Result<(Option<usize>, u32), SegmentError> {
-        let id = self.index.id(row);
-        let id = id.ok_or_else(|| self.lines.wrong(format!("has no row {row}")))? as usize;
+        let id = self.id(row)?;
         let ordinal = self.index.ordinal(id, row, self.ordinals[id]);
         self.ordinals[id] = ordinal;
         Ok((id.checked_sub(1), ordinal))
