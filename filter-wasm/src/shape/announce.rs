@@ -122,7 +122,10 @@ pub(super) fn start(text: &[u8], level: Option<line::Level>) -> Option<Start> {
             None
         };
     }
-    if level.is_some_and(|level| level >= line::Level::Warn) || is_structlog(text) {
+    if level == Some(line::Level::Critical) && line::contains(&text[..text.len().min(40)], b": F ") {
+        return Start::plain(Shape::Announced(Announced::Fatal));
+    }
+    if level.is_some_and(|level| level >= line::Level::Warn) && !stands_alone(text) {
         return Start::plain(Shape::Announced(Announced::Log));
     }
     if warning::may_start(text) {
@@ -138,15 +141,9 @@ pub(super) fn start(text: &[u8], level: Option<line::Level>) -> Option<Start> {
     })
 }
 
-/// structlog's head: a time and the level in lower case, `2026-01-01 10:00:00 [error    ] …`.
-fn is_structlog(text: &[u8]) -> bool {
-    text[0].is_ascii_digit()
-        && find::byte(b'[', &text[..text.len().min(40)]).is_some_and(|open| {
-            let word = &text[open + 1..];
-            [&b"error"[..], b"critical", b"warning"]
-                .iter()
-                .any(|level| word.starts_with(level))
-        })
+/// JSON tells its traces itself, and NCCL has none.
+fn stands_alone(text: &[u8]) -> bool {
+    text[0] == b'{' || line::contains(&text[..text.len().min(120)], b" NCCL WARN ")
 }
 
 impl Announced {

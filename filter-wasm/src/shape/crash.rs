@@ -12,6 +12,10 @@ pub(crate) enum Crash {
     Frames,
     /// `*** Process received signal ***` … `*** End of error message ***`
     Signal,
+    /// UCX's `[host:pid:0:tid] Caught signal 11 (…)` and its frames between rulers of `=`.
+    Ucx,
+    /// `==4711==ERROR: AddressSanitizer: …` … `==4711==ABORTING`
+    Sanitizer,
 }
 
 pub(super) fn start(text: &[u8]) -> Option<Start> {
@@ -21,7 +25,27 @@ pub(super) fn start(text: &[u8]) -> Option<Start> {
     if is_stack_head(text) {
         return Start::plain(Shape::Crash(Crash::Frames));
     }
+    if (text.starts_with(b"[") && line::contains(&text[..text.len().min(80)], b"] Caught signal "))
+        || is_ucx_head(text)
+    {
+        return Start::plain(Shape::Crash(Crash::Ucx));
+    }
+    if of_sanitizer(text).is_some_and(|rest| rest.starts_with(b"ERROR: ")) {
+        return Start::plain(Shape::Crash(Crash::Sanitizer));
+    }
     None
+}
+
+/// `==== backtrace (tid:   4711) ====`
+fn is_ucx_head(text: &[u8]) -> bool {
+    text.starts_with(b"==== backtrace")
+}
+
+/// The text behind `==4711==`.
+fn of_sanitizer(text: &[u8]) -> Option<&[u8]> {
+    let rest = text.strip_prefix(b"==")?;
+    let (_, end) = crate::prefix::number(rest, 0)?;
+    rest[end..].strip_prefix(b"==")
 }
 
 /// glog's and absl's announcements of a stack.
@@ -60,6 +84,11 @@ impl Crash {
                     MAYBE
                 }
             }
+            Crash::Ucx if view.text.starts_with(b"=====") => Step::Last,
+            Crash::Ucx if is_ucx_head(view.text) => SURE,
+            Crash::Sanitizer if of_sanitizer(view.text) == Some(b"ABORTING") => Step::Last,
+            Crash::Ucx | Crash::Sanitizer if view.burst && !line::starts_log_record(view.text) => MAYBE,
+            Crash::Ucx | Crash::Sanitizer => Step::Other,
         }
     }
 

@@ -132,6 +132,17 @@ impl Start {
     }
 }
 
+/// The line begins a report of its own, whatever is written before it: no message goes on with it.
+fn begins_report(text: &[u8]) -> bool {
+    warning::start(text).is_some()
+        || cpp::is_terminate(text)
+        || announce::start_python(text).is_some()
+        || fault::start(text).is_some()
+        || crash::start(text).is_some()
+        || rust::start(text).is_some()
+        || java::start(text).is_some()
+}
+
 impl Shape {
     /// Does this line begin something that may go on? Cheap for lines that don't: each test looks for few bytes.
     pub(crate) fn start(view: &View<'_>, level: Option<line::Level>) -> Option<Start> {
@@ -156,7 +167,7 @@ impl Shape {
             b'f' => go::start(text).or_else(|| node::start(text)),
             b'p' | b'r' => go::start(text),
             b'/' | b'n' => node::start(text),
-            b'*' => crash::start(text),
+            b'*' | b'[' | b'=' => crash::start(text),
             b'+' | 0xe2 => rich::start(text),
             _ => None,
         };

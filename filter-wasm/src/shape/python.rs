@@ -340,10 +340,7 @@ impl Python {
             self.state = State::InnerFrames;
             return MAYBE;
         }
-        if super::warning::start(text).is_some() || super::cpp::is_terminate(text) {
-            return Step::Other;
-        }
-        if super::announce::start_python(text).is_some() || is_quoting(text) {
+        if super::begins_report(text) || is_quoting(text) {
             return Step::Other;
         }
         if view.goes_on_freely() { MAYBE } else { Step::Other }
