@@ -27,6 +27,8 @@ pub(crate) enum Announced {
     Task,
     /// An exception's name and message: a JVM trace or a chain's sentence may follow.
     Exception,
+    /// Ray's name of a task that failed (`ray::Worker.f() (pid=47, ip=10.0.0.7)`): its frames follow without a head.
+    Ray,
     /// A place in a script and a name, as `warnings` prints of a category of one's own: the source line may follow.
     Place,
 }
@@ -111,7 +113,7 @@ pub(super) fn start(text: &[u8], level: Option<line::Level>) -> Option<Start> {
     if let Some(level) = line::glog_level(text) {
         let kind = if line::is_absl_failure(text) {
             Announced::Fatal
-        } else if line::contains(&text[..text.len().min(160)], b".py:") {
+        } else if is_absl_python(text) {
             Announced::GlogPython
         } else {
             Announced::Glog
@@ -131,13 +133,30 @@ pub(super) fn start(text: &[u8], level: Option<line::Level>) -> Option<Start> {
     if warning::may_start(text) {
         return Start::plain(Shape::Announced(Announced::Place));
     }
-    let name = line::exception_name(text)?;
+    let Some(name) = line::exception_name(text) else {
+        let task = text.ends_with(b")") && names_ray_task(text);
+        return if task {
+            Start::plain(Shape::Announced(Announced::Ray))
+        } else {
+            None
+        };
+    };
     // JAX makes this the cause of what it raises; it has no frames, so that its sentence is all of its print.
     let announces = line::is_exception_like(&text[..name]) || text[..name].ends_with(b".SimplifiedTraceback");
     announces.then_some(Start {
         shape: Shape::Announced(Announced::Exception),
         head: 0,
         exception: Some((0, name)),
+    })
+}
+
+/// `E1128 04:25:36.034182 140056794733440 train.py:8] …`: absl names the file alone. torch's loggers, which look like it but for
+/// the file's path, put their head before all lines of a trace.
+fn is_absl_python(text: &[u8]) -> bool {
+    let head = &text[..text.len().min(160)];
+    find::byte(b']', head).is_some_and(|close| {
+        let place = head[..close].rsplit(|&b| b == b' ').next().unwrap_or_default();
+        line::contains(place, b".py:") && !place.contains(&b'/')
     })
 }
 
@@ -156,6 +175,7 @@ impl Announced {
             Announced::Java => after_java(view),
             Announced::JavaMessage => java_trace(view),
             Announced::Exception => after_exception(view),
+            Announced::Ray => ray_frames(view),
             Announced::Place => warning::source_line(view),
         }
     }
@@ -205,8 +225,11 @@ fn after_log(view: &View<'_>) -> Option<(Shape, Step)> {
         if let Some(found) = traceback(view) {
             return Some(found);
         }
-        if python::is_stack_head(text) || (line::is_python_frame(text) && view.write) {
+        if python::is_stack_head(text) {
             return Some((Shape::Python(python::Python::behind_stack_head(false)), SURE));
+        }
+        if let Some(found) = ray_frames(view) {
+            return Some(found);
         }
         if is_context(text) {
             return after_python(Announced::Python, view);
@@ -219,6 +242,18 @@ fn after_log(view: &View<'_>) -> Option<(Shape, Step)> {
         return Some(found);
     }
     java_trace(view)
+}
+
+/// `… ray::Worker.f() (pid=47, ip=10.0.0.7, …)`
+fn names_ray_task(text: &[u8]) -> bool {
+    find::text(text, b"ray::").is_some_and(|at| line::contains(&text[at..], b"(pid="))
+}
+
+/// Frames without a head; of Ray's own ones only the marks are left.
+fn ray_frames(view: &View<'_>) -> Option<(Shape, Step)> {
+    let frame = line::is_python_frame(view.text)
+        || (line::is_caret_line(view.text) && view.text.starts_with(b"    "));
+    (frame && view.write).then_some((Shape::Python(python::Python::headless_frames()), SURE))
 }
 
 fn java_trace(view: &View<'_>) -> Option<(Shape, Step)> {
@@ -266,7 +301,7 @@ fn after_exception(view: &View<'_>) -> Option<(Shape, Step)> {
         return Some((Shape::Java(java::Java::Frames), SURE));
     }
     // Ray tells a task's frames in the message of the error it raises in the caller.
-    if line::is_python_frame(text) && view.write {
+    if ray_frames(view).is_some() {
         return Some((Shape::Python(python::Python::in_message()), SURE));
     }
     if line::is_blank(text) {

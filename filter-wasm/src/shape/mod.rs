@@ -16,6 +16,7 @@ mod rich;
 mod rust;
 mod warning;
 
+use crate::find;
 use crate::line;
 use announce::Announced;
 
@@ -143,6 +144,28 @@ fn begins_report(text: &[u8]) -> bool {
         || java::start(text).is_some()
 }
 
+/// A process that dies by itself writes behind whatever stands in the line: `epoch 3: Fatal Python error: Aborted`.
+fn start_behind_text(text: &[u8]) -> Option<Start> {
+    let first: &[u8] = match text {
+        [.., b't' | b'd' | b'r']
+            if [&b" fault"[..], b" error", b" Aborted"]
+                .iter()
+                .any(|end| text.ends_with(end)) =>
+        {
+            b"Fatal Python error: "
+        }
+        [.., b'\''] => b"terminate called after ",
+        _ => return None,
+    };
+    let at = find::last_text(text, first)?;
+    let start = fault::start(&text[at..]).or_else(|| cpp::start(&text[at..]))?;
+    Some(Start {
+        head: at,
+        exception: start.exception.map(|(from, to)| (from + at, to + at)),
+        ..start
+    })
+}
+
 impl Shape {
     /// Does this line begin something that may go on? Cheap for lines that don't: each test looks for few bytes.
     pub(crate) fn start(view: &View<'_>, level: Option<line::Level>) -> Option<Start> {
@@ -172,6 +195,7 @@ impl Shape {
             _ => None,
         };
         known
+            .or_else(|| start_behind_text(text))
             .or_else(|| announce::start_java(text))
             .or_else(|| warning::start(text))
             .or_else(|| announce::start(text, level))
@@ -188,6 +212,7 @@ impl Shape {
                 | Announced::Java
                 | Announced::JavaMessage
                 | Announced::Exception
+                | Announced::Ray
                 | Announced::Place,
             ) => None,
             Shape::Configured | Shape::Node(_) => None,
