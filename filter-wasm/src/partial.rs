@@ -147,7 +147,11 @@ impl Partial {
         if let Some(span) = &self.scan.partial_flag {
             edits.push((span.clone(), flag.to_vec()));
         }
-        edits.sort_by_key(|(span, _)| span.start);
+        if let [log, flag] = &mut edits[..]
+            && flag.0.start < log.0.start
+        {
+            std::mem::swap(log, flag);
+        }
         let mut out = Vec::with_capacity(self.record.len() + self.text.len() + last.len());
         let mut from = 0;
         for (span, text) in edits {
