@@ -10,7 +10,7 @@ use crate::shape::{Shape, Start, Step, View};
 use super::examine::{self, Line};
 use super::{Decision, Filter, emit};
 
-/// Most blank lines that wait behind a held record.
+/// Most lines that wait behind a held record.
 const MAX_TAIL: usize = 16;
 
 impl Filter {
@@ -180,9 +180,11 @@ impl Filter {
             Step::Other => false,
             Step::Join { sure } => !foreign || sure || blank,
             Step::Exception(..) => !foreign,
+            Step::Perhaps => !foreign,
             Step::Last => true,
         };
-        if !joins || (blank && held.tail.len() >= MAX_TAIL) {
+        let waits = blank || step == Step::Perhaps;
+        if !joins || (waits && held.tail.len() >= MAX_TAIL) {
             return None;
         }
         let before = std::mem::replace(&mut held.shape, shape);
@@ -208,7 +210,7 @@ impl Filter {
             held.adopted.push(key);
         }
         let calls = self.calls_of(line.source);
-        if blank {
+        if waits {
             let blank = self.blank(line, calls);
             self.waiting.append_blank(index, blank, line.source.ts);
         } else {
@@ -224,16 +226,17 @@ impl Filter {
         Some(step == Step::Last || full)
     }
 
-    /// A blank line with its own record, for the case that the held one ends before it.
+    /// A line that waits, with its own record for the case that the held one ends before it.
     fn blank(&mut self, line: &Line<'_>, calls: Vec<u64>) -> Blank {
         let mut record = self.waiting.buffer();
-        record.extend_from_slice(&line.source.record[..line.source.scan.end]);
+        let shown = self.shown(line);
+        emit::push_members(line, shown.as_deref(), &mut record);
         let common = &self.tags.get(line.source.tag, &self.config).common;
         line.fields.write(common, line.source.scan.present, &mut record);
         emit::push_time(&mut record, line.source.ts);
         record.extend_from_slice(&line.source.record[line.source.scan.end..]);
         Blank {
-            escaped: line.escaped.to_vec(),
+            escaped: shown.as_deref().unwrap_or(line.escaped).to_vec(),
             record,
             calls,
         }

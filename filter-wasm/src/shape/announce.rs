@@ -241,7 +241,11 @@ fn after_log(view: &View<'_>) -> Option<(Shape, Step)> {
     if let Some(found) = native_stack(text) {
         return Some(found);
     }
-    java_trace(view)
+    java_trace(view).or_else(|| {
+        // A message of several lines, which a trace may follow: they stand below its first one.
+        let below = view.write && text.starts_with(b"  ") && !line::starts_own_record(text);
+        below.then_some((Shape::Announced(Announced::Log), Step::Perhaps))
+    })
 }
 
 /// `… ray::Worker.f() (pid=47, ip=10.0.0.7, …)`

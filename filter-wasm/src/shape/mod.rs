@@ -70,6 +70,8 @@ pub(crate) enum Step {
         /// The line's look alone says that it continues such a record.
         sure: bool,
     },
+    /// It belongs to the record if the record goes on behind it, as a blank line does; else it stands alone.
+    Perhaps,
     /// It belongs to the record and is its last line.
     Last,
     /// It is the exception's line; the name's span of the line's text. It belongs to the record.
