@@ -67,6 +67,8 @@ pub(super) fn start_python(text: &[u8]) -> Option<Start> {
             ANNOUNCEMENTS.iter().any(|known| text.starts_with(known))
                 // The JVM also says `Exception in thread "main" …`.
                 && !text.starts_with(b"Exception in thread \"")
+                // What was being done stands behind a colon, or before one.
+                && (text.contains(&b':') || !text.starts_with(b"Exception ignored "))
         }
         b'P' => is_process_line(text),
         _ => false,
@@ -221,7 +223,7 @@ fn is_context(text: &[u8]) -> bool {
 
 fn after_log(view: &View<'_>) -> Option<(Shape, Step)> {
     let text = view.text;
-    if (view.burst || view.own_prefix || view.logged) && (view.write || !view.excepthook) {
+    if (view.burst || view.logged) && (view.write || !view.excepthook) {
         if let Some(found) = traceback(view) {
             return Some(found);
         }
