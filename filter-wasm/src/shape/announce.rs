@@ -23,7 +23,7 @@ pub(crate) enum Announced {
     Java,
     /// Behind that second line: a JVM trace.
     JavaMessage,
-    /// asyncio's line about a task, which it describes in the next one.
+    /// asyncio's line about a task, which it describes in the next one; what announces a traceback only when it comes at once.
     Task,
     /// An exception's name and message: a JVM trace or a chain's sentence may follow.
     Exception,
@@ -76,7 +76,8 @@ pub(super) fn start_python(text: &[u8]) -> Option<Start> {
     if !known {
         return None;
     }
-    let kind = if text == PENDING_TASK {
+    // `Process rank 0 of 8:` may be anybody's sentence.
+    let kind = if text == PENDING_TASK || (text[0] == b'P' && text[8..].contains(&b' ')) {
         Announced::Task
     } else {
         Announced::Python
@@ -315,5 +316,5 @@ fn after_exception(view: &View<'_>) -> Option<(Shape, Step)> {
             .instant
             .then_some((Shape::Announced(Announced::Exception), MAYBE));
     }
-    line::is_chain_sentence(text).then_some((Shape::Python(python::Python::behind_sentence()), SURE))
+    (line::is_chain_sentence(text) && view.burst).then_some((Shape::Python(python::Python::behind_sentence()), SURE))
 }
