@@ -304,7 +304,7 @@ fn bounds_hold_and_lose_nothing() {
 }
 
 /// Lines as failures and ordinary programs print them; `#` becomes the line's number, so that each is known again.
-const POOL: [&str; 34] = [
+const POOL: [&str; 44] = [
     "Traceback (most recent call last):",
     "  File \"/a/b.py\", line #, in f",
     "    x = #",
@@ -339,9 +339,19 @@ const POOL: [&str; 34] = [
     "ERROR 04-14 13:53:52 a.py:1] Traceback (most recent call last):",
     "ERROR 04-14 13:53:52 a.py:1]   File \"a.py\", line #",
     "50%|x| 1/2 [00:01<00:01, 1s/it][rank1]: Traceback (most recent call last):",
+    "50%|x| 1/2 [00:01<00:01, 1s/it]2026-01-01 10:00:00,# ERROR a.b: failed #",
+    "50%|x| 1/2 [00:01<00:01, 1s/it][rank1]:[E626 06:24:44.905881913 A.cpp:#] b",
+    "epoch #: Fatal Python error: Aborted",
+    "  - further #",
+    "[node:47:0:#] Caught signal 11 (Segmentation fault)",
+    "==== backtrace (tid: #) ====",
+    " 0 0x000# f()",
+    "=======================",
+    "==#==ERROR: AddressSanitizer: heap-use-after-free",
+    "ray::f() (pid=#)",
 ];
 
-const PREFIXES: [&str; 9] = [
+const PREFIXES: [&str; 15] = [
     "",
     "",
     "[rank0]: ",
@@ -351,6 +361,12 @@ const PREFIXES: [&str; 9] = [
     "[default0]:",
     "[1,3]<stderr>:",
     "(W pid=3) ",
+    "stderr: ",
+    "<3> ",
+    "[1,3]<stderr>: ",
+    "Sat Nov 28 04:28:34 2026[1,3]<stderr>:",
+    "node1: ",
+    "node2: ",
 ];
 
 #[derive(Debug, Clone)]

@@ -316,5 +316,6 @@ fn after_exception(view: &View<'_>) -> Option<(Shape, Step)> {
             .instant
             .then_some((Shape::Announced(Announced::Exception), MAYBE));
     }
-    (line::is_chain_sentence(text) && view.burst).then_some((Shape::Python(python::Python::behind_sentence()), SURE))
+    (line::is_chain_sentence(text) && view.burst)
+        .then_some((Shape::Python(python::Python::behind_sentence()), SURE))
 }
