@@ -517,7 +517,8 @@ fn paren(line: &[u8], at: usize, prefix: &mut Prefix) -> bool {
             .strip_prefix(name)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with(b", ip="))
     });
-    if !worker && !(daemon && line.get(close + 1) == Some(&b' ')) {
+    let known = worker || (daemon && line.get(close + 1) == Some(&b' '));
+    if !known {
         return false;
     }
     prefix.worker = worker && at == 0;
