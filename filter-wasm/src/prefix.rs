@@ -227,10 +227,14 @@ fn timed(line: &[u8], prefix: &mut Prefix) {
     };
     if line.get(from) == Some(&b'[') {
         let close = line[from..].iter().take(80).position(|&b| b == b']');
-        if let Some(close) = close.map(|length| from + length)
-            && mpirun(line, &line[from + 1..close], close, prefix)
-        {
-            prefix.from = from;
+        if let Some(close) = close.map(|length| from + length) {
+            let inside = &line[from + 1..close];
+            // A collector's time also stands before what processes and torchrun put there.
+            let collected = !ctime && line[10] == b'T';
+            if mpirun(line, inside, close, prefix) || (collected && named(line, from, inside, close, prefix))
+            {
+                prefix.from = from;
+            }
         }
     } else if ctime
         && let Some(channel) = CHANNELS.into_iter().find(|name| line[from..].starts_with(name))
@@ -364,17 +368,19 @@ fn says(prefix: &mut Prefix, rank: u32) {
     prefix.contradictory |= before.is_some_and(|before| before != rank && prefix.teed != Some(before));
 }
 
-/// `[E1016 00:45:42 …` and `[W socket.cpp:…`: c10's own header, which stands right behind its `[rank3]:`.
+/// `[E1016 00:45:42 …`, `[W socket.cpp:…` and `W1016 00:45:42 …`: the header of c10's and torch's loggers, which stands right behind
+/// their `[rank3]:`.
 fn is_c10(text: &[u8]) -> bool {
-    matches!(
-        text,
-        [
-            b'[',
-            b'D' | b'I' | b'W' | b'E' | b'F' | b'V',
-            b' ' | b'0'..=b'9',
-            ..
-        ]
-    )
+    crate::line::glog_level(text).is_some()
+        || matches!(
+            text,
+            [
+                b'[',
+                b'D' | b'I' | b'W' | b'E' | b'F' | b'V',
+                b' ' | b'0'..=b'9',
+                ..
+            ]
+        )
 }
 
 /// `[Rank 3]`, `[rank 3]`, `[rank=3]`, `[rank: 3]`, `[RANK3]` at the head of a line

@@ -139,6 +139,35 @@ fn a_hosts_name_before_every_line_is_no_evidence_of_one_write() {
 }
 
 #[test]
+fn names_before_every_line_tell_writers_apart() {
+    for [one, other] in [
+        ["node1: ", "node2: "],
+        ["worker-0  | ", "worker-1  | "],
+        ["[pod/llama-worker-0/pytorch] ", "[pod/llama-worker-1/pytorch] "],
+        ["<0> ", "<1> "],
+    ] {
+        let mut run = Run::new(Config::default());
+        let traceback = |name: &str, message| {
+            [
+                format!("{name}Traceback (most recent call last):"),
+                format!("{name}  File \"train.py\", line 3, in <module>"),
+                format!("{name}ValueError: {message}"),
+            ]
+        };
+        let (ours, theirs) = (traceback(one, "a"), traceback(other, "b"));
+        for (line, their) in ours.iter().zip(&theirs) {
+            run.line(line);
+            run.line(their);
+        }
+        assert_eq!(
+            logs(&run.finish()),
+            [ours.join("\n"), theirs.join("\n")],
+            "{one:?}"
+        );
+    }
+}
+
+#[test]
 fn asyncios_announcement_and_its_traceback_are_one_record() {
     let mut run = Run::new(Config::default());
     run.line("ERROR:asyncio:Task exception was never retrieved");

@@ -344,6 +344,7 @@ fn is_anothers(held: &Held, text: &[u8]) -> bool {
     !held.head.is_empty()
         && !matches!(held.shape, Shape::Announced(_))
         && line::differs_in_numbers(&held.head, text)
+        && !line::has_clock(&held.head)
         && !line::starts_own_record(&held.head)
 }
 

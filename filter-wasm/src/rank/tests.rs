@@ -63,6 +63,8 @@ fn processes_that_say_their_rank() {
             "3",
         ),
         ("stderr: [rank3]: stopped by a peer", "3"),
+        ("2026-11-28T04:28:34.123456789Z [rank3]: stopped by a peer", "3"),
+        ("[rank3]:W1128 04:45:34.749000 24868 torch/_dynamo/a.py:1] x", "3"),
         ("composer: rank3[4711] says", ""),
         ("[RANK 3] loading", "3"),
         ("[rank: 3] Seed set to 42", "3"),
