@@ -78,9 +78,17 @@ impl Held {
         self.key == key || self.adopted.contains(&key)
     }
 
-    /// Its lines may have lost their prefixes: it has just begun, or lines without them came already.
-    pub(crate) fn may_adopt(&self) -> bool {
-        self.lines == 1 || !self.adopted.is_empty()
+    /// Its lines may have lost their prefixes: it has just begun, or lines without them came already, and not long before the
+    /// call at hand.
+    pub(crate) fn may_adopt(&self, call: u64) -> bool {
+        const LATEST: u64 = 1000;
+        (self.lines == 1 || !self.adopted.is_empty()) && call.saturating_sub(self.touched) <= LATEST
+    }
+
+    /// The keys whose lines may be its own, or must not leave before it.
+    fn keys(&self) -> impl Iterator<Item = Key> {
+        let others = self.adopted.iter().chain(&self.outer).copied();
+        std::iter::once(self.key).chain(others)
     }
 
     fn bytes(&self) -> usize {
@@ -113,11 +121,18 @@ impl Ready {
 pub(crate) struct Waiting {
     held: Vec<Held>,
     held_bytes: usize,
+    /// How many held records may take lines of each key, or must leave before them.
+    concerned: HashMap<Key, usize, BuildHasherDefault<Identity>>,
+    /// How many held records have lines that may begin with numbers.
+    numbered: usize,
+    /// No held record's last line is older, ns since the epoch.
+    oldest: u64,
     ready: VecDeque<Ready>,
     ready_bytes: usize,
     /// How many complete records each tag has, of those that have any.
     ready_of: HashMap<u64, usize, BuildHasherDefault<Identity>>,
     spare: Vec<Vec<u8>>,
+    spare_calls: Vec<u64>,
 }
 
 impl Waiting {
@@ -153,7 +168,44 @@ impl Waiting {
 
     pub(crate) fn hold(&mut self, held: Held) {
         self.held_bytes += held.bytes();
+        for key in held.keys() {
+            *self.concerned.entry(key).or_default() += 1;
+        }
+        self.numbered += usize::from(held.shape.is_numbered());
+        self.oldest = if self.held.is_empty() {
+            held.last_ts
+        } else {
+            self.oldest.min(held.last_ts)
+        };
         self.held.push(held);
+    }
+
+    /// A line of this key that the held record took lacks its prefix.
+    pub(crate) fn adopt(&mut self, index: usize, key: Key) {
+        let held = &mut self.held[index];
+        if !held.adopted.contains(&key) {
+            held.adopted.push(key);
+            *self.concerned.entry(key).or_default() += 1;
+        }
+    }
+
+    /// A line of this key may concern a held record. Mostly none does, and many may be held.
+    pub(crate) fn concerns(&self, key: Key) -> bool {
+        !self.held.is_empty() && self.concerned.contains_key(&key)
+    }
+
+    /// Lines of a held record may begin with numbers.
+    pub(crate) fn has_numbered(&self) -> bool {
+        self.numbered > 0
+    }
+
+    /// Some held record's last line is older than that at `ts`.
+    pub(crate) fn has_aged(&mut self, ts: u64, limit: u64) -> bool {
+        if self.held.is_empty() || ts.saturating_sub(self.oldest) <= limit {
+            return false;
+        }
+        self.oldest = self.held.iter().map(|held| held.last_ts).min().unwrap_or(ts);
+        ts.saturating_sub(self.oldest) > limit
     }
 
     /// Appends a line to a held record.
@@ -191,6 +243,17 @@ impl Waiting {
     pub(crate) fn release(&mut self, index: usize) -> Held {
         let held = self.held.remove(index);
         self.held_bytes = self.held_bytes.saturating_sub(held.bytes());
+        if self.numbered > 0 {
+            self.numbered = self.held.iter().filter(|held| held.shape.is_numbered()).count();
+        }
+        for key in held.keys() {
+            if let Some(count) = self.concerned.get_mut(&key) {
+                *count -= 1;
+                if *count == 0 {
+                    self.concerned.remove(&key);
+                }
+            }
+        }
         held
     }
 
@@ -229,6 +292,20 @@ impl Waiting {
         Some(ready)
     }
 
+    /// Puts a record in line and gives the oldest one of its tag, which may be the same.
+    pub(crate) fn exchange(&mut self, ready: Ready) -> Option<Ready> {
+        if !self.has_ready(ready.tag) {
+            return Some(ready);
+        }
+        let tag = ready.tag;
+        self.ready_bytes += ready.bytes();
+        self.ready.push_back(ready);
+        let index = self.ready.iter().position(|ready| ready.tag == tag)?;
+        let oldest = self.ready.remove(index)?;
+        self.ready_bytes = self.ready_bytes.saturating_sub(oldest.bytes());
+        Some(oldest)
+    }
+
     /// An empty buffer, used before where there is one.
     pub(crate) fn buffer(&mut self) -> Vec<u8> {
         self.spare.pop().unwrap_or_default()
@@ -239,6 +316,21 @@ impl Waiting {
         if self.spare.len() < 16 && buffer.capacity() <= 64 << 10 {
             buffer.clear();
             self.spare.push(buffer);
+        }
+    }
+
+    /// A list of the one call, in memory that was used before.
+    pub(crate) fn call_alone(&mut self, call: u64) -> Vec<u64> {
+        let mut calls = std::mem::take(&mut self.spare_calls);
+        calls.clear();
+        calls.push(call);
+        calls
+    }
+
+    /// Takes a list back.
+    pub(crate) fn recycle_calls(&mut self, calls: Vec<u64>) {
+        if calls.capacity() <= 64 {
+            self.spare_calls = calls;
         }
     }
 }

@@ -3,14 +3,14 @@
 //! Programs print few kinds of lines with changing numbers. No rule of the filter asks for the value of a digit where it only
 //! decides what a line is, so lines that differ in their digits alone fare alike: they get the same fields, or none. One pass over
 //! the line, which hashes it with its digits blanked, replaces all rules for it. The numbers that do count are looked at:
-//! those of the prefixes are a part of the key, a rank in a header and a step are read at their place.
+//! a rank and a step are read at their place, and where prefixes have more numbers than a rank, these are a part of the key.
 //!
-//! Only what leaves at once is remembered, and only of streams whose memory reading the line again would not change: the key
-//! changes with all that the rules know of the stream (see [`crate::tags::Tag::state`]). The table is small and forgets by overwriting. Two lines whose hashes
-//! of 64 bits are equal would be taken for each other.
+//! Only what leaves with its own call, or would if no other record waited, is remembered, and only of streams whose memory reading
+//! the line again would not change: the key changes with all that the rules know of the stream (see
+//! [`crate::tags::Tag::state`]). Streams of which the same is known share what they remember. The table is small and forgets by
+//! overwriting. Two lines whose hashes of 64 bits are equal would be taken for each other.
 
 use crate::find;
-use crate::hold::Key;
 use crate::json::Span;
 use crate::task_label::Label;
 
@@ -35,12 +35,15 @@ pub(crate) enum Seen {
 /// A line that left at once.
 #[derive(Debug, Clone)]
 pub(crate) struct Left {
-    /// The launcher's label before it, where the stream's are believed.
+    /// Length of its prefixes.
+    pub head: usize,
+    /// Nothing stands behind them.
+    pub blank: bool,
+    /// The launcher's label before it, where the stream's are believed; its number is that of the line it was read of.
     pub label: Option<Label>,
     /// It has none, and launchers put theirs before such a line.
     pub unlabelled: bool,
-    pub key: Key,
-    /// Where in the escaped line its rank stands, when the line's header says it.
+    /// Where in the escaped line its rank stands, when the line itself says it.
     pub rank: Option<Span>,
     /// The fields that all lines like it get, as they are written in JSON.
     pub fields: Vec<u8>,
@@ -57,20 +60,27 @@ pub(crate) struct SeenLines {
 impl SeenLines {
     /// What became of a line with this key.
     pub(crate) fn get(&self, key: u64) -> Option<&Seen> {
-        match self.entries.get(place(key))? {
-            Some((known, seen)) if *known == key => Some(seen),
-            _ => None,
-        }
+        let at = place(key);
+        [at, at ^ 1]
+            .into_iter()
+            .find_map(|at| match self.entries.get(at)? {
+                Some((known, seen)) if *known == key => Some(seen),
+                _ => None,
+            })
     }
 
-    /// Remembers what became of a line.
+    /// Remembers what became of a line. Of the two that may stand in its place the older one is forgotten.
     pub(crate) fn put(&mut self, key: u64, seen: Seen) {
         if self.entries.is_empty() {
             self.entries.resize(ENTRIES, None);
         }
-        if let Some(entry) = self.entries.get_mut(place(key)) {
-            *entry = Some((key, seen));
+        let at = place(key);
+        if let Some((known, _)) = &self.entries[at]
+            && *known != key
+        {
+            self.entries.swap(at, at ^ 1);
         }
+        self.entries[at] = Some((key, seen));
     }
 }
 

@@ -239,7 +239,8 @@ impl Filter {
                 {
                     memory.see_kubernetes(record, kubernetes, &self.config);
                 }
-                memory.layouts.learn(record, &scan);
+                let stream = examine::stream_key(tag ^ memory.pod, record, &scan);
+                memory.layouts.learn(record, &scan, stream);
                 scan
             }
         };

@@ -10,6 +10,9 @@ use crate::shape::{Shape, Start, Step, View};
 use super::examine::{self, Line};
 use super::{Decision, Filter, emit};
 
+/// Most held records of deeper keys that are asked whether a line without their prefixes is theirs.
+const MAX_ASKED: u32 = 8;
+
 /// Most blank lines that wait behind a held record.
 const MAX_TAIL: usize = 16;
 
@@ -18,7 +21,7 @@ impl Filter {
     pub(super) fn place(&mut self, mut line: Line<'_>) -> Decision {
         if self.config.merge {
             if !self.waiting.nothing_held() {
-                if line.prefix.label.is_some() && self.is_numbered(&line) {
+                if line.prefix.label.is_some() && self.waiting.has_numbered() && self.is_numbered(&line) {
                     line.forget_prefix();
                 }
                 self.close_aged(line.source.tag, line.source.ts);
@@ -95,8 +98,12 @@ impl Filter {
     /// Gives the line to the held record that it continues. Records of its key that it doesn't continue are closed.
     ///
     /// The record touched last is asked first. One of a deeper key (`[rank3]:` for a line without it) is asked only while it
-    /// may adopt lines: processes print their stacks without the prefix of the line that announces them.
+    /// may adopt lines, and not for what begins a record of its own: processes print their stacks without the prefix of the line
+    /// that announces them.
     fn join(&mut self, line: &Line<'_>) -> bool {
+        if !self.waiting.concerns(line.key) {
+            return false;
+        }
         let mut candidates: Vec<(u64, usize)> = Vec::new();
         for (index, held) in self.waiting.held().iter().enumerate() {
             if held.stream == line.stream && (held.owns(line.key) || held.outer.contains(&line.key)) {
@@ -109,6 +116,7 @@ impl Filter {
         candidates.sort_unstable_by_key(|&(touched, _)| std::cmp::Reverse(touched));
         let last_key = self.tags.get(line.source.tag, &self.config).last_key[line.stderr];
         let blank = line::is_blank(line.body);
+        let (mut asked, mut own_record) = (0, None);
         let taker = candidates.iter().find_map(|&(_, index)| {
             let held = &self.waiting.held()[index];
             let (id, own) = (held.id, held.owns(line.key));
@@ -116,7 +124,11 @@ impl Filter {
                 || if blank {
                     held.key == last_key
                 } else {
-                    held.may_adopt()
+                    let may = held.may_adopt(self.call)
+                        && asked < MAX_ASKED
+                        && !*own_record.get_or_insert_with(|| line::starts_log_record(line.body));
+                    asked += u32::from(may);
+                    may
                 };
             if allowed {
                 self.try_join(index, line, !own).map(|last| (id, last))
@@ -135,6 +147,9 @@ impl Filter {
 
     /// Closes the records that own lines of the line's key, for these stand before it; all but the one that takes it.
     fn close_owners(&mut self, line: &Line<'_>, taker: Option<u64>) {
+        if !self.waiting.concerns(line.key) {
+            return;
+        }
         let owns = |held: &Held| held.stream == line.stream && held.owns(line.key) && taker != Some(held.id);
         while let Some(index) = self.waiting.held().iter().position(owns) {
             self.close(index);
@@ -194,8 +209,8 @@ impl Filter {
         if let Step::Exception(from, to) = step {
             held.fields.exception = text[from..to].to_vec();
         }
-        if foreign && !blank && !held.adopted.contains(&line.key) {
-            held.adopted.push(line.key);
+        if foreign && !blank {
+            self.waiting.adopt(index, line.key);
         }
         let calls = self.calls_of(line.source);
         if blank {
@@ -295,6 +310,9 @@ impl Filter {
     /// Closes records of the tag that wait since long before this line.
     fn close_aged(&mut self, tag: u64, ts: u64) {
         let limit = self.config.max_age_ms.saturating_mul(1_000_000);
+        if !self.waiting.has_aged(ts, limit) {
+            return;
+        }
         while let Some(index) = self
             .waiting
             .held()
