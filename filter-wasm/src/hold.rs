@@ -85,12 +85,6 @@ impl Held {
         (self.lines == 1 || !self.adopted.is_empty()) && call.saturating_sub(self.touched) <= LATEST
     }
 
-    /// The keys whose lines may be its own, or must not leave before it.
-    fn keys(&self) -> impl Iterator<Item = Key> {
-        let others = self.adopted.iter().chain(&self.outer).copied();
-        std::iter::once(self.key).chain(others)
-    }
-
     fn bytes(&self) -> usize {
         let tail: usize = self
             .tail
@@ -116,13 +110,25 @@ impl Ready {
     }
 }
 
+/// One fewer of the key; no entry for none.
+fn count_down(counts: &mut HashMap<u64, usize, BuildHasherDefault<Identity>>, key: u64) {
+    if let Some(count) = counts.get_mut(&key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(&key);
+        }
+    }
+}
+
 /// Everything that waits.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
     held: Vec<Held>,
     held_bytes: usize,
-    /// How many held records may take lines of each key, or must leave before them.
-    concerned: HashMap<Key, usize, BuildHasherDefault<Identity>>,
+    /// How many held records own lines of each key.
+    owners: HashMap<Key, usize, BuildHasherDefault<Identity>>,
+    /// How many held records may take lines of each key without owning it.
+    adopters: HashMap<Key, usize, BuildHasherDefault<Identity>>,
     /// How many held records have lines that may begin with numbers.
     numbered: usize,
     /// No held record's last line is older, ns since the epoch.
@@ -168,8 +174,11 @@ impl Waiting {
 
     pub(crate) fn hold(&mut self, held: Held) {
         self.held_bytes += held.bytes();
-        for key in held.keys() {
-            *self.concerned.entry(key).or_default() += 1;
+        for &key in held.adopted.iter().chain([&held.key]) {
+            *self.owners.entry(key).or_default() += 1;
+        }
+        for &key in &held.outer {
+            *self.adopters.entry(key).or_default() += 1;
         }
         self.numbered += usize::from(held.shape.is_numbered());
         self.oldest = if self.held.is_empty() {
@@ -185,13 +194,18 @@ impl Waiting {
         let held = &mut self.held[index];
         if !held.adopted.contains(&key) {
             held.adopted.push(key);
-            *self.concerned.entry(key).or_default() += 1;
+            *self.owners.entry(key).or_default() += 1;
         }
     }
 
-    /// A line of this key may concern a held record. Mostly none does, and many may be held.
-    pub(crate) fn concerns(&self, key: Key) -> bool {
-        !self.held.is_empty() && self.concerned.contains_key(&key)
+    /// A held record owns lines of this key. Mostly none does, and many may be held.
+    pub(crate) fn is_owned(&self, key: Key) -> bool {
+        !self.held.is_empty() && self.owners.contains_key(&key)
+    }
+
+    /// A held record may take lines of this key without owning it.
+    pub(crate) fn is_adopted(&self, key: Key) -> bool {
+        !self.held.is_empty() && self.adopters.contains_key(&key)
     }
 
     /// Lines of a held record may begin with numbers.
@@ -246,13 +260,11 @@ impl Waiting {
         if self.numbered > 0 {
             self.numbered = self.held.iter().filter(|held| held.shape.is_numbered()).count();
         }
-        for key in held.keys() {
-            if let Some(count) = self.concerned.get_mut(&key) {
-                *count -= 1;
-                if *count == 0 {
-                    self.concerned.remove(&key);
-                }
-            }
+        for &key in held.adopted.iter().chain([&held.key]) {
+            count_down(&mut self.owners, key);
+        }
+        for &key in &held.outer {
+            count_down(&mut self.adopters, key);
         }
         held
     }
@@ -264,7 +276,10 @@ impl Waiting {
     }
 
     pub(crate) fn has_ready(&self, tag: u64) -> bool {
-        !self.ready.is_empty() && self.ready_of.contains_key(&tag)
+        match self.ready.front() {
+            None => false,
+            Some(first) => first.tag == tag || self.ready_of.contains_key(&tag),
+        }
     }
 
     /// More complete records wait than may be held.
@@ -283,12 +298,7 @@ impl Waiting {
             .position(|ready| tag.is_none_or(|tag| tag == ready.tag))?;
         let ready = self.ready.remove(index)?;
         self.ready_bytes = self.ready_bytes.saturating_sub(ready.bytes());
-        if let Some(count) = self.ready_of.get_mut(&ready.tag) {
-            *count -= 1;
-            if *count == 0 {
-                self.ready_of.remove(&ready.tag);
-            }
-        }
+        count_down(&mut self.ready_of, ready.tag);
         Some(ready)
     }
 
@@ -300,8 +310,12 @@ impl Waiting {
         let tag = ready.tag;
         self.ready_bytes += ready.bytes();
         self.ready.push_back(ready);
-        let index = self.ready.iter().position(|ready| ready.tag == tag)?;
-        let oldest = self.ready.remove(index)?;
+        let oldest = if self.ready.front()?.tag == tag {
+            self.ready.pop_front()?
+        } else {
+            let index = self.ready.iter().position(|ready| ready.tag == tag)?;
+            self.ready.remove(index)?
+        };
         self.ready_bytes = self.ready_bytes.saturating_sub(oldest.bytes());
         Some(oldest)
     }

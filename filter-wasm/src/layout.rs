@@ -76,11 +76,15 @@ pub(crate) struct Layouts {
 }
 
 impl Layouts {
-    /// The record's layout and where its line stands; see [`Layout::line`].
-    pub(crate) fn find(&self, record: &[u8]) -> Option<(&Layout, Span)> {
-        self.layouts
-            .iter()
-            .find_map(|layout| Some((layout, layout.line(record)?)))
+    /// The place of the record's layout and where its line stands; see [`Layout::line`].
+    pub(crate) fn find(&self, record: &[u8]) -> Option<(usize, Span)> {
+        let mut layouts = self.layouts.iter().enumerate();
+        layouts.find_map(|(place, layout)| Some((place, layout.line(record)?)))
+    }
+
+    /// The layout at a place.
+    pub(crate) fn at(&self, place: usize) -> &Layout {
+        &self.layouts[place % 2]
     }
 
     /// Remembers a record that was scanned, instead of the one learned longest ago. `stream`: the record's.

@@ -10,6 +10,8 @@
 //! [`crate::tags::Tag::state`]). Streams of which the same is known share what they remember. The table is small and forgets by
 //! overwriting. Two lines whose hashes of 64 bits are equal would be taken for each other.
 
+use std::cell::Cell;
+
 use crate::find;
 use crate::json::Span;
 use crate::task_label::Label;
@@ -39,6 +41,8 @@ pub(crate) struct Left {
     pub head: usize,
     /// Nothing stands behind them.
     pub blank: bool,
+    /// What stands there begins a record of its own; nothing while nobody asked.
+    pub own_record: Cell<Option<bool>>,
     /// The launcher's label before it, where the stream's are believed; its number is that of the line it was read of.
     pub label: Option<Label>,
     /// It has none, and launchers put theirs before such a line.

@@ -103,6 +103,7 @@ impl Tags {
         &mut self.tags[place]
     }
 
+    #[cold]
     fn find(&mut self, tag: u64, config: &Config) -> usize {
         if let Some((_, last)) = self.last {
             self.count(last);

@@ -101,7 +101,7 @@ impl Filter {
     /// may adopt lines, and not for what begins a record of its own: processes print their stacks without the prefix of the line
     /// that announces them.
     fn join(&mut self, line: &Line<'_>) -> bool {
-        if !self.waiting.concerns(line.key) {
+        if !self.waiting.is_owned(line.key) && !self.waiting.is_adopted(line.key) {
             return false;
         }
         let mut candidates: Vec<(u64, usize)> = Vec::new();
@@ -113,11 +113,12 @@ impl Filter {
         if candidates.is_empty() {
             return false;
         }
-        candidates.sort_unstable_by_key(|&(touched, _)| std::cmp::Reverse(touched));
         let last_key = self.tags.get(line.source.tag, &self.config).last_key[line.stderr];
         let blank = line::is_blank(line.body);
         let (mut asked, mut own_record) = (0, None);
-        let taker = candidates.iter().find_map(|&(_, index)| {
+        let mut taker = None;
+        while let Some(latest) = (0..candidates.len()).max_by_key(|&at| candidates[at].0) {
+            let (_, index) = candidates.swap_remove(latest);
             let held = &self.waiting.held()[index];
             let (id, own) = (held.id, held.owns(line.key));
             let allowed = own
@@ -130,12 +131,11 @@ impl Filter {
                     asked += u32::from(may);
                     may
                 };
-            if allowed {
-                self.try_join(index, line, !own).map(|last| (id, last))
-            } else {
-                None
+            if allowed && let Some(last) = self.try_join(index, line, !own) {
+                taker = Some((id, last));
+                break;
             }
-        });
+        }
         self.close_owners(line, taker.map(|(id, _)| id));
         let Some((id, last)) = taker else { return false };
         if last && let Some(index) = self.waiting.held().iter().position(|held| held.id == id) {
@@ -147,7 +147,7 @@ impl Filter {
 
     /// Closes the records that own lines of the line's key, for these stand before it; all but the one that takes it.
     fn close_owners(&mut self, line: &Line<'_>, taker: Option<u64>) {
-        if !self.waiting.concerns(line.key) {
+        if !self.waiting.is_owned(line.key) {
             return;
         }
         let owns = |held: &Held| held.stream == line.stream && held.owns(line.key) && taker != Some(held.id);

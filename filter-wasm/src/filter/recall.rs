@@ -1,5 +1,7 @@
 //! The short way for lines like one that was seen before (see [`crate::seen`]).
 
+use std::cell::Cell;
+
 use crate::fields::{self, Fields};
 use crate::find;
 use crate::hold::Held;
@@ -23,9 +25,16 @@ pub(super) struct Asked {
 }
 
 impl Filter {
-    /// What becomes of the record, when it became of a line like it before and nothing stands in between.
-    pub(super) fn recall(&mut self, tag: u64, ts: u64, record: &[u8]) -> Option<Decision> {
-        self.asked = None;
+    /// What becomes of the record, when it became of a line like it before and nothing stands in between. `layout`: the place
+    /// of its layout, `line`: where its line stands.
+    pub(super) fn recall(
+        &mut self,
+        tag: u64,
+        ts: u64,
+        record: &[u8],
+        layout: usize,
+        line: Span,
+    ) -> Option<Decision> {
         // Configured patterns may ask for digits.
         if self.rules.is_some() || self.recovering {
             return None;
@@ -35,7 +44,7 @@ impl Filter {
             return None;
         }
         let state = memory.state();
-        let (layout, line) = memory.layouts.find(record)?;
+        let layout = memory.layouts.at(layout);
         if layout.has_partial_flag() && self.partials.count() > 0 {
             return None;
         }
@@ -54,14 +63,22 @@ impl Filter {
         if self.waiting.has_aged(ts, limit) || self.waiting.has_numbered() {
             return None;
         }
-        if self.waiting.concerns(line_key) {
-            // Read with its escapes it may look less, but never more like a record of its own.
-            let own_record = line::starts_log_record(&escaped[left.head..]);
+        if self.waiting.is_owned(line_key) {
+            return None;
+        }
+        // Read with its escapes a line may look less, but never more like the beginning of a record.
+        let own_record = || match left.own_record.get() {
+            Some(known) => known,
+            None => {
+                let own = line::starts_log_record(&escaped[left.head..]);
+                left.own_record.set(Some(own));
+                own
+            }
+        };
+        if self.waiting.is_adopted(line_key) && !own_record() {
             let call = self.call;
-            let adopts = |held: &Held| left.blank || (!own_record && held.may_adopt(call));
-            let joins =
-                |held: &Held| held.owns(line_key) || (held.outer.contains(&line_key) && adopts(held));
-            if self.waiting.held().iter().any(joins) {
+            let adopts = |held: &Held| held.outer.contains(&line_key) && (left.blank || held.may_adopt(call));
+            if self.waiting.held().iter().any(adopts) {
                 return None;
             }
         }
@@ -100,6 +117,7 @@ impl Filter {
     }
 
     /// Remembers what becomes of a line that leaves at once, as it came or with fields.
+    #[inline(never)]
     pub(super) fn remember(&mut self, line: &Line<'_>) {
         let Some(Asked { state, key }) = self.asked.take() else {
             return;
@@ -121,20 +139,23 @@ impl Filter {
         let Some(numbers) = Numbers::find(line, lone.clone()) else {
             return;
         };
-        let mut fields: Fields = line.fields.clone();
-        if numbers.rank.is_some() {
-            fields.rank = None;
-        }
-        fields.step = None;
         let present = line.source.scan.present;
         let mut written = Vec::new();
-        fields.write(&memory.common, present, &mut written);
+        if !line.fields.is_empty() || !memory.common.is_empty() {
+            let mut fields: Fields = line.fields.clone();
+            if numbers.rank.is_some() {
+                fields.rank = None;
+            }
+            fields.step = None;
+            fields.write(&memory.common, present, &mut written);
+        }
         if written.len() > MAX_FIELDS {
             return;
         }
         let left = Left {
             head,
             blank: line::is_blank(line.body),
+            own_record: Cell::new(None),
             label: prefix.label,
             unlabelled: prefix.label.is_none() && rank::may_have_label(line.text),
             rank: numbers.rank.filter(|_| present & (1 << fields::RANK) == 0),
@@ -166,6 +187,7 @@ impl Numbers {
         };
         let mut numbers = Numbers { rank: None, step: None };
         if line.prefix.rank.is_none()
+            && line.fields.rank.is_some()
             && let Some((said, span)) = line::inline_rank_at(line.body)
             && line.fields.rank == Some(said)
         {
