@@ -251,7 +251,9 @@ def test_kubernetes_container_logs(serve, tmp_path):
         pod, namespace = kubernetes["pod_name"], kubernetes["namespace_name"]
         metadata = {"name": pod, "namespace": namespace, "uid": "7f1b", "labels": kubernetes["labels"],
                     "annotations": kubernetes.get("annotations", {})}  # fmt: skip
-        (pods / f"{namespace}_{pod}.meta").write_text(json.dumps({"metadata": metadata, "spec": {"nodeName": "gpu-node-0"}}))
+        # A list, as the kubelet answers.
+        listed = {"kind": "PodList", "items": [{"metadata": metadata, "spec": {"nodeName": "gpu-node-0"}, "status": {}}]}
+        (pods / f"{namespace}_{pod}.meta").write_text(json.dumps(listed))
     config = placed(tmp_path, "kubernetes", {
         "kube_tag_prefix: kube.var.log.containers.": f"kube_tag_prefix: kube.{str(logs).strip('/').replace('/', '.')}.\n"
                                                      f"      kube_meta_preload_cache_dir: {pods}",
