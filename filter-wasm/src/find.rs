@@ -65,8 +65,12 @@ pub(crate) fn text(text: &[u8], needle: &[u8]) -> Option<usize> {
     let (one, other) = (lanes(first), lanes(second));
     for (i, chunk) in chunks.iter().enumerate() {
         let word = u64::from_le_bytes(*chunk);
+        let firsts = zeros(word ^ one);
+        if firsts == 0 {
+            continue;
+        }
         // The lane above the last one is in the next chunk: it may be the second byte.
-        let mut hits = zeros(word ^ one) & (zeros(word ^ other) >> 8 | 1 << 63);
+        let mut hits = firsts & (zeros(word ^ other) >> 8 | 1 << 63);
         while hits != 0 {
             let at = i * 8 + lowest(hits);
             if text[at..].starts_with(needle) {

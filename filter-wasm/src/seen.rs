@@ -17,7 +17,7 @@ use crate::json::Span;
 use crate::task_label::Label;
 
 /// Entries of the table: kinds of lines of all streams at hand, a power of two.
-const ENTRIES: usize = 4096;
+const ENTRIES: usize = 8192;
 
 /// Longest prefixes whose digits can be a part of the key.
 pub(crate) const MAX_HEAD: usize = 48;
@@ -65,12 +65,14 @@ impl SeenLines {
     /// What became of a line with this key.
     pub(crate) fn get(&self, key: u64) -> Option<&Seen> {
         let at = place(key);
-        [at, at ^ 1]
-            .into_iter()
-            .find_map(|at| match self.entries.get(at)? {
-                Some((known, seen)) if *known == key => Some(seen),
-                _ => None,
-            })
+        self.at(at, key).or_else(|| self.at(at ^ 1, key))
+    }
+
+    fn at(&self, at: usize, key: u64) -> Option<&Seen> {
+        match self.entries.get(at)? {
+            Some((known, seen)) if *known == key => Some(seen),
+            _ => None,
+        }
     }
 
     /// Remembers what became of a line. Of the two that may stand in its place the older one is forgotten.
@@ -96,19 +98,22 @@ fn place(key: u64) -> usize {
 pub(crate) fn blanked(seed: u64, text: &[u8]) -> u64 {
     const TOPS: u64 = find::lanes(0x80);
     const K: u64 = 0x9e37_79b9_7f4a_7c15;
-    let (chunks, rest) = text.as_chunks::<8>();
-    let mut last = [0u8; 8];
-    last[..rest.len()].copy_from_slice(rest);
-    let mut state = seed ^ (text.len() as u64).wrapping_mul(K);
-    for chunk in chunks.iter().chain([&last]) {
-        let word = u64::from_le_bytes(*chunk);
+    let add = |state: u64, word: u64| {
         // `0` to `9` become 0 to 9, everything else more, or has its top bit set.
         let from_zero = word ^ find::lanes(b'0');
         let others = (((from_zero & !TOPS) + find::lanes(0x80 - 10)) | from_zero) & TOPS;
         // Their low half is blanked, which leaves a `0`: no other byte looks like it, not even a NUL.
         let values = ((others ^ TOPS) >> 7) * 0x0f;
-        state = ((state ^ (word & !values)).rotate_left(29)).wrapping_mul(K);
+        (state ^ (word & !values)).rotate_left(29).wrapping_mul(K)
+    };
+    let (chunks, rest) = text.as_chunks::<8>();
+    let mut state = seed ^ (text.len() as u64).wrapping_mul(K);
+    for chunk in chunks {
+        state = add(state, u64::from_le_bytes(*chunk));
     }
+    let mut last = [0u8; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    state = add(state, u64::from_le_bytes(last));
     state ^ (state >> 32)
 }
 

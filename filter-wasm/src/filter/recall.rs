@@ -141,12 +141,12 @@ impl Filter {
         };
         let present = line.source.scan.present;
         let mut written = Vec::new();
-        if !line.fields.is_empty() || !memory.common.is_empty() {
-            let mut fields: Fields = line.fields.clone();
-            if numbers.rank.is_some() {
-                fields.rank = None;
-            }
-            fields.step = None;
+        let mut fields: Fields = line.fields.clone();
+        if numbers.rank.is_some() {
+            fields.rank = None;
+        }
+        fields.step = None;
+        if !fields.is_empty() || !memory.common.is_empty() {
             fields.write(&memory.common, present, &mut written);
         }
         if written.len() > MAX_FIELDS {
