@@ -125,7 +125,9 @@ impl Common {
 
     /// A hash of all values on top of `seed`.
     pub(crate) fn hash(&self, seed: u64) -> u64 {
-        self.values().iter().fold(seed, |state, value| tags::hash(state, value))
+        self.values()
+            .iter()
+            .fold(seed, |state, value| tags::hash(state, value))
     }
 
     /// Bytes that are kept beside the structure itself.

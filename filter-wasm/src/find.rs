@@ -126,7 +126,14 @@ mod tests {
     /// Few letters, so that needles are found, half found and found across words.
     fn letters(most: usize) -> impl Strategy<Value = Vec<u8>> {
         proptest::collection::vec(
-            prop_oneof![Just(b'a'), Just(b'b'), Just(b'A'), Just(b'`'), Just(0u8), Just(0xff)],
+            prop_oneof![
+                Just(b'a'),
+                Just(b'b'),
+                Just(b'A'),
+                Just(b'`'),
+                Just(0u8),
+                Just(0xff)
+            ],
             0..most,
         )
     }

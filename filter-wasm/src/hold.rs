@@ -81,7 +81,7 @@ impl Held {
     /// Its lines may have lost their prefixes: it has just begun, or lines without them came already, and not long before the
     /// call at hand.
     pub(crate) fn may_adopt(&self, call: u64) -> bool {
-        const LATEST: u64 = 1000;
+        const LATEST: u64 = 250;
         (self.lines == 1 || !self.adopted.is_empty()) && call.saturating_sub(self.touched) <= LATEST
     }
 

@@ -66,12 +66,17 @@ impl RankMemory {
     /// has, for where they depend on what this one alone said.
     pub(crate) fn hash_of_known(&self, tag: u64, seed: u64) -> u64 {
         let flags = [self.task_is_no_rank, self.tee_says_local, self.numbered];
-        let mut flags = flags.iter().fold(self.labels.believed(), |bits, &flag| bits << 1 | u64::from(flag));
+        let mut flags = flags
+            .iter()
+            .fold(self.labels.believed(), |bits, &flag| bits << 1 | u64::from(flag));
         for number in [self.pod_rank, self.node_rank] {
             flags = flags << 24 ^ number.map_or(0, |number| u64::from(number) + 1);
         }
         let mut state = tags::hash(seed, &flags.to_le_bytes());
-        state = self.roles.iter().fold(state, |state, role| tags::hash(state, &role.to_le_bytes()));
+        state = self
+            .roles
+            .iter()
+            .fold(state, |state, role| tags::hash(state, &role.to_le_bytes()));
         if self.workers.known.is_empty() && self.group.is_empty() {
             return state;
         }

@@ -10,6 +10,7 @@ use crate::line;
 use crate::prefix::Prefix;
 use crate::rank;
 use crate::seen::{self, Left, MAX_FIELDS, MAX_HEAD, Seen};
+use crate::shape::Shape;
 use crate::tags;
 
 use super::examine::{self, Line};
@@ -77,7 +78,11 @@ impl Filter {
         };
         if self.waiting.is_adopted(line_key) && !own_record() {
             let call = self.call;
-            let adopts = |held: &Held| held.outer.contains(&line_key) && (left.blank || held.may_adopt(call));
+            let may_follow = Shape::may_follow_announcement(&escaped[left.head..]);
+            let adopts = |held: &Held| {
+                let may = held.may_adopt(call) && (may_follow || !held.shape.is_announcement());
+                held.outer.contains(&line_key) && (left.blank || may)
+            };
             if self.waiting.held().iter().any(adopts) {
                 return None;
             }
@@ -185,7 +190,10 @@ impl Numbers {
             let start = seen::place_in_escaped(line.escaped, line.prefix.len + span.start)?;
             Some(start..start + span.len())
         };
-        let mut numbers = Numbers { rank: None, step: None };
+        let mut numbers = Numbers {
+            rank: None,
+            step: None,
+        };
         if line.prefix.rank.is_none()
             && line.fields.rank.is_some()
             && let Some((said, span)) = line::inline_rank_at(line.body)

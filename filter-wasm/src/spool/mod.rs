@@ -97,7 +97,10 @@ impl Live {
     }
 
     fn place(&self, number: u64) -> Option<usize> {
-        let at = self.calls.binary_search_by_key(&number, |&(number, _)| number).ok()?;
+        let at = self
+            .calls
+            .binary_search_by_key(&number, |&(number, _)| number)
+            .ok()?;
         (self.calls[at].1 > 0).then_some(at)
     }
 
@@ -107,7 +110,9 @@ impl Live {
 
     /// Says whether it was needed.
     fn remove(&mut self, number: u64) -> bool {
-        let Some(at) = self.place(number) else { return false };
+        let Some(at) = self.place(number) else {
+            return false;
+        };
         self.bytes -= std::mem::take(&mut self.calls[at].1);
         while self.calls.get(self.gone).is_some_and(|&(_, bytes)| bytes == 0) {
             self.gone += 1;
