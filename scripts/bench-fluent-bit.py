@@ -19,7 +19,7 @@ import tempfile
 import filter_lines
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-WASM = "[FILTER]\n    Name wasm\n    Match *\n    Event_Format json\n    WASM_Path {path}\n    Function_Name rank_filter\n"
+WASM = "[FILTER]\n    Name wasm\n    Match *\n    Event_Format json\n    WASM_Path {path}\n    Function_Name rank_filter\n    Accessible_Paths {folder}\n"
 MULTILINE = "[FILTER]\n    Name multiline\n    Match *\n    multiline.key_content log\n    multiline.parser python\n"
 PARSERS = "[PARSER]\n    Name lines\n    Format json\n"
 SERVICE = "[SERVICE]\n    Flush 0.2\n    Grace 1\n    Log_Level error\n    Parsers_File {parsers}\n"
@@ -66,7 +66,8 @@ def main():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--lines", type=int, default=200_000, help="lines of each kind (long ones: a tenth)")
     options.add_argument("--rounds", type=int, default=3)
-    options.add_argument("--kinds", default="json,text,pod,long,rank,level,job,bars,traceback")
+    options.add_argument("--kinds", default="json,text,pod,long,rank,mix,level,job,bars,traceback")
+    options.add_argument("--without-spool", action="store_true", help="give the modules no folder that they could write to")
     options.add_argument("--corpus", help="folder of unpacked MLPerf result logs: measured as a kind of its own")
     options.add_argument("--aot", help="the filter compiled by flb-wamrc: measured too")
     options = options.parse_args()
@@ -81,7 +82,8 @@ def main():
     for name, path in modules.items():
         if not path.is_file():
             sys.exit(f"bench-fluent-bit: no {path}; run `make wasm` and `scripts/build-wasm.sh --identity`")
-        filters[name] = WASM.format(path=path)
+        # The module keeps what it holds in the folder that Fluent Bit is started in, unless it gets one that takes no files.
+        filters[name] = WASM.format(path=path, folder="/proc/self/fdinfo" if options.without_spool else ".")
     version = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout.split("\n")[0]
     print(f"{version}, user CPU microseconds a line beyond the run without a filter; in brackets: times the identity module's\n")
     shown = [name for name in filters if name not in ("none", "identity")]
@@ -96,6 +98,7 @@ def main():
             count = options.lines // 10 if kind == "long" else options.lines
             lines = work / "lines.log"
             parser = write_lines(kind, count, options.corpus, lines)
+            count = lines.read_bytes().count(b"\n")
             best = measure(program, work, filters, lines, parser, options.rounds)
             each = {name: (best[name] - start[name]) * 1e6 / count for name in filters}
             cost = {name: each[name] - each["none"] for name in filters}

@@ -12,14 +12,19 @@ cd "$(dirname "$0")/.."
 TARGET=wasm32-wasip1
 PACKAGE=rankline-filter NAME=rank_filter
 DEBIAN_PACKAGES=(rustc-web cargo-web rust-web-src lld-19 wasi-libc)
-# malloc and free: Fluent Bit copies records into the module with them. Without them it has 8 KiB for that.
 # _initialize makes it a reactor (with crt1-reactor.o): otherwise each call would run constructors and destructors.
-EXPORTS=(-C link-arg=--export=malloc -C link-arg=--export=free -C link-arg=--export=_initialize)
+EXPORTS=(-C link-arg=--export=_initialize)
+# Fluent Bit copies records into the module with its malloc and free. Without them it has 8 KiB for that. The filter has functions
+# of its own for it, cheaper than the C library's; they get these names behind the linker, which knows the others by them.
+RENAMED=(host_malloc=malloc host_free=free)
 say() { [ -n "${QUIET:-}" ] || echo "build-wasm: $*"; }
 for argument in "$@"; do
     case $argument in
         --quiet) QUIET=1 ;;
-        --identity) PACKAGE=rankline-filter-identity NAME=identity ;;
+        --identity)
+            PACKAGE=rankline-filter-identity NAME=identity RENAMED=()
+            EXPORTS+=(-C link-arg=--export=malloc -C link-arg=--export=free)
+            ;;
         *) echo "build-wasm: unknown argument $argument" >&2; exit 2 ;;
     esac
 done
@@ -75,10 +80,12 @@ else
 fi
 
 mkdir -p dist
+cp "$BUILT" "$OUT.tmp"
+[ ${#RENAMED[@]} -eq 0 ] || python3 scripts/wasm-exports.py "$OUT.tmp" "${RENAMED[@]}"
 command -v wasm-opt >/dev/null || install_debian_packages binaryen
 # An eighth smaller than what the compiler leaves, and a little faster. The features are those of the compiler's target.
 FEATURES=(--enable-{bulk-memory,sign-ext,mutable-globals,nontrapping-float-to-int,multivalue,reference-types})
-wasm-opt "${FEATURES[@]}" -O3 "$BUILT" -o "$OUT.tmp"
+wasm-opt "${FEATURES[@]}" -O3 "$OUT.tmp" -o "$OUT.tmp"
 python3 scripts/check-wasm.py "$OUT.tmp"
 mv "$OUT.tmp" "$OUT"
 say "$OUT: $(stat -c %s "$OUT") bytes"

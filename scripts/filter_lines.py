@@ -13,6 +13,8 @@ import sys
 START = 1764000000  # seconds since the epoch of the first line
 TAG = "kube.var.log.containers.llama-worker-0_training_pytorch-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef.log"
 
+MEAN_LINE = 150  # bytes of a line of the corpus, about
+
 # Which kinds leave as they came: `=`; with fields: `+`; merged into fewer records: `*`.
 KINDS = {
     "json": "= MLPerf's JSON lines",
@@ -20,6 +22,7 @@ KINDS = {
     "pod": "= the same in a pod that belongs to no job, with Kubernetes metadata",
     "long": "= lines of 16 KiB",
     "rank": "+ lines that srun or torch labelled with a rank",
+    "mix": "+ the mix of a training job that srun labels: kinds seen before, new ones, warnings",
     "level": "+ log lines that print a level",
     "job": "+ lines of a pod of a PyTorchJob, with Kubernetes metadata",
     "bars": "+ progress bars redrawn with carriage returns",
@@ -53,6 +56,27 @@ def levelled(rng, i):
         f"[2026-11-23 18:55:{i % 60:02},{i % 1000:03}] [INFO] [logging.py:96:log_dist] [Rank 0] time (ms) | fwd: {rng.uniform(1, 900):.2f}",
         f"INFO:trainer:saved the optimizer state of shard {i % 64} in {rng.uniform(1, 20):.1f} s",
     ))
+
+
+def mixed(rng):
+    """Lines of sixteen ranks as the logs of MLPerf's submissions have them: a fifteenth of a kind of its own, one in a hundred a
+    warning, which is held until the next line."""
+    words = [f"{a}_{b}" for a in ("attn", "mlp", "embed", "norm", "rotary", "router") for b in ("weight", "bias", "scale", "grad", "buffer")]
+    i = 0
+    while True:
+        i += 1
+        rank, kind = rng.randrange(16), rng.random()
+        if kind < 0.01:
+            yield f"{rank:2}: [rank{rank}]:[W1016 00:45:{i % 60:02}.231728820 ProcessGroupNCCL.cpp:5023] using GPU {rank % 8} as device used by this process"
+        elif kind < 0.08:
+            names = " ".join(rng.choice(words) for _ in range(3))
+            yield f"{rank:2}: xe9680lx8b200:{330000 + rank}:{337000 + rank} [{rank % 8}] NCCL INFO registered {names} of layer {i % 80}"
+        elif kind < 0.5:
+            yield f"{rank:2}: {loop(rng, i).strip()}"
+        elif kind < 0.8:
+            yield f" 0: {mllog(rng, i)}"
+        else:
+            yield f" 0: DLL 2025-10-03 22:15:{i % 60:02}.{i % 1000000:06} - {{'step': {i}, 'loss': {rng.random():.4f}}} train_step_time : {rng.random():.5f} s"
 
 
 def traceback(rng, rank):
@@ -92,6 +116,8 @@ def texts(kind, rng):
     """Endless lines of a kind."""
     if kind == "traceback":
         yield from interleaved(rng)
+    if kind == "mix":
+        yield from mixed(rng)
     i = 0
     while True:
         i += 1
@@ -124,17 +150,18 @@ def records(kind, count):
 
 
 def corpus_lines(corpus, count):
-    """`count` lines spread over all files of a folder."""
+    """About `count` lines of a folder's files: whole files, one after the other as they were written, spread over the folder."""
     files = sorted(path for path in pathlib.Path(corpus).rglob("*") if path.is_file())
-    each = max(1, count // max(1, len(files)) + 1)
+    bytes_of_all = sum(path.stat().st_size for path in files)
+    step = max(1, bytes_of_all // (count * MEAN_LINE))
     found = 0
-    for path in files:
-        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
-        for line in lines[:: max(1, len(lines) // each)][:each]:
+    for path in files[step // 2 :: step]:
+        for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
             if found == count:
                 return
-            found += 1
-            yield line
+            if line:
+                found += 1
+                yield line
 
 
 def corpus_records(corpus, count):

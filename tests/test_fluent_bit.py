@@ -1,5 +1,9 @@
-"""The real Fluent Bit with our .wasm: files → Fluent Bit → rankline → query. Where it is installed, or FLUENT_BIT names it."""
+"""The real Fluent Bit with our .wasm: files → Fluent Bit → rankline → query. Where it is installed, or FLUENT_BIT names it.
 
+Each shipped configuration runs as it is, but for its places and addresses.
+"""
+
+import json
 import os
 import re
 import shutil
@@ -7,7 +11,7 @@ import time
 
 import pytest
 import samples
-from support import NS, ROOT, WASM, Process, wait_until
+from support import NS, ROOT, WASM, Process, free_port, wait_until
 
 FLUENT_BIT = os.environ.get("FLUENT_BIT") or shutil.which("fluent-bit")
 
@@ -16,13 +20,13 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def configured(tmp_path, server, logs, **env):
-    """The shipped configuration for a folder, with its `env` section filled in."""
-    text = (ROOT / "fluent-bit/folder/fluent-bit.yaml").read_text()
+def configured(tmp_path, server, logs, folder="folder", **env):
+    """The shipped configuration in that folder, with its `env` section filled in."""
+    text = (ROOT / "fluent-bit" / folder / "fluent-bit.yaml").read_text()
     state = tmp_path / "state"
     state.mkdir()
     values = {
-        "LOGS": logs, "WASM": WASM, "CONFIG": ROOT / "fluent-bit/folder", "STATE": state,
+        "LOGS": logs, "WASM": WASM, "CONFIG": ROOT / "fluent-bit" / folder, "STATE": state,
         "RANKLINE_PORT": server.port, **env,
     }  # fmt: skip
     for name, value in values.items():
@@ -31,6 +35,57 @@ def configured(tmp_path, server, logs, **env):
     path = tmp_path / "fluent-bit.yaml"
     path.write_text(text)
     return path
+
+
+def placed(tmp_path, folder, places):
+    """The shipped configuration in that folder, which is made for a container, with other places."""
+    text = (ROOT / "fluent-bit" / folder / "fluent-bit.yaml").read_text()
+    state = tmp_path / "state"
+    state.mkdir()
+    own = {
+        "/rankline/wasm/rank_filter.wasm": WASM, "/rankline/config": ROOT / "fluent-bit" / folder, "/var/lib/rankline": state,
+        "http_port: 2020": f"http_port: {free_port()}",
+    }  # fmt: skip
+    for old, new in {**places, **own}.items():
+        assert old in text or old.startswith("http_port"), f"{old} is not in the configuration"
+        text = text.replace(old, str(new))
+    path = tmp_path / "fluent-bit.yaml"
+    path.write_text(text)
+    return path
+
+
+def recent(scenario):
+    """The run's lines as (ns, tag, stream, logtag, text, kubernetes), as if it had ended a minute ago."""
+    lines = samples.lines(scenario)
+    shift = time.time_ns() - 60 * NS - lines[-1][0]
+    return [(ns + shift, *rest) for ns, *rest in lines]
+
+
+def written(ns):
+    """A time as container runtimes write it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(ns // NS)) + f".{ns % NS:09}Z"
+
+
+def arrive(server, selector, lines, agent):
+    """The records that are there once all of these lines are, each once."""
+    expected = sorted(line.split("\r")[-1] for line in lines)
+
+    def arrived():
+        found = server.lines(selector, *window())
+        parts = [part.split("\r")[-1] for line in found for part in line.removesuffix("\n").split("\n")]
+        return sorted(parts) == expected and found
+
+    return wait_until(arrived, 40, f"all lines' arriving; Fluent Bit said:\n{agent.said()}")
+
+
+def failures_are_whole(server, scenario, selector):
+    """Each failure that the run was made to have is one record with its rank and exception."""
+    failures = samples.truth(scenario)["failures"]
+    assert failures
+    for failure in failures:
+        query = selector.replace("}", f', rank="{failure["rank"]}"}}') + f' | exception = "{failure["exception"]}"'
+        merged = server.lines(query, *window())
+        assert len(merged) == 1 and failure["first_line_substring"] in merged[0], merged
 
 
 def window():
@@ -125,3 +180,89 @@ def test_an_agent_killed_in_the_middle_of_a_traceback_loses_nothing(serve, tmp_p
                 agent.kill()
             merged = [line for line in found if f"ValueError: {round}" in line]
             assert len(merged) == 4 and all(line.count("\n") == 2 for line in merged), merged
+
+
+def test_slurm_output_files(serve, tmp_path):
+    """Job and id from the file's name, ranks from srun's labels or from the name of a task's own file."""
+    server, logs = serve("memory://"), tmp_path / "logs"
+    logs.mkdir()
+    scenario = "srun-label-8r"
+    lines = [line[4] for line in samples.lines(scenario) if line[2] == "stderr"]
+    (logs / "llama-70b-4711.err").write_text("".join(line + "\n" for line in lines))
+    (logs / "eval-4712_3-rank05.out").write_text("one task, one file\n")
+    agent = Process([FLUENT_BIT, "-c", configured(tmp_path, server, logs, "slurm")], tmp_path / "agent.log")
+    try:
+        found = arrive(server, '{app="dist-training", job="llama-70b"}', lines, agent)
+        assert len(found) < len(lines), "nothing was merged"
+        failures_are_whole(server, scenario, '{job="llama-70b"}')
+        assert len(server.lines('{job="llama-70b"} | slurm_job_id = "4711"', *window())) == len(found)
+        arrive(server, '{job="eval", rank="5"} | slurm_job_id = "4712"', ["one task, one file"], agent)
+    finally:
+        agent.stop()
+
+
+def test_docker_log_files(serve, tmp_path):
+    server, containers = serve("memory://"), tmp_path / "containers"
+    scenario, id = "one-rank-uncaught-4r", "4f" * 32
+    (containers / id).mkdir(parents=True)
+    lines = [(ns, stream, text) for ns, tag, stream, logtag, text, _ in recent(scenario)]
+    long = "x" * 40_000
+    attrs = {"tag": "trainer", "app": "dist-training", "job": "llama"}
+    with (containers / id / f"{id}-json.log").open("w") as file:
+        def write(ns, stream, log):
+            file.write(json.dumps({"log": log, "stream": stream, "attrs": attrs, "time": written(ns)}) + "\n")
+
+        for ns, stream, text in lines:
+            write(ns, stream, text + "\n")
+        # Docker cuts at 16 KiB.
+        for part in (long[:16384], long[16384:32768], long[32768:] + "\n"):
+            write(ns + 1000, "stdout", part)
+    config = placed(tmp_path, "docker", {"/var/lib/docker/containers": containers})
+    env = {"RANKLINE_HOST": "127.0.0.1", "RANKLINE_PORT": str(server.port), "NODE_NAME": "gpu-node-0"}
+    agent = Process([FLUENT_BIT, "-c", config], tmp_path / "agent.log", env)
+    try:
+        selector = '{app="dist-training", job="llama", container="trainer", node="gpu-node-0"}'
+        arrive(server, selector, [text for _, _, text in lines] + [long], agent)
+        failures_are_whole(server, scenario, '{job="llama"}')
+    finally:
+        agent.stop()
+
+
+def test_kubernetes_container_logs(serve, tmp_path):
+    """The DaemonSet's configuration; what it would ask the kubelet stands in files that its filter reads first."""
+    server, logs, pods = serve("memory://"), tmp_path / "containers", tmp_path / "pods"
+    logs.mkdir()
+    pods.mkdir()
+    scenario = "one-rank-uncaught-4r"
+    by_tag = {}
+    for ns, tag, stream, logtag, text, kubernetes in recent(scenario):
+        by_tag.setdefault(tag, []).append((ns, stream, logtag, text, kubernetes))
+    whole, part = [], ""
+    for tag, lines in by_tag.items():
+        kubernetes = lines[0][4]
+        name = tag.removeprefix("kube.var.log.containers.")
+        with (logs / name).open("w") as file:
+            for ns, stream, logtag, text, _ in lines:
+                file.write(f"{written(ns)} {stream} {logtag} {text}\n")
+                part += text
+                if logtag == "F":
+                    whole.append(part)
+                    part = ""
+        pod, namespace = kubernetes["pod_name"], kubernetes["namespace_name"]
+        metadata = {"name": pod, "namespace": namespace, "uid": "7f1b", "labels": kubernetes["labels"],
+                    "annotations": kubernetes.get("annotations", {})}  # fmt: skip
+        # A list, as the kubelet answers.
+        listed = {"kind": "PodList", "items": [{"metadata": metadata, "spec": {"nodeName": "gpu-node-0"}, "status": {}}]}
+        (pods / f"{namespace}_{pod}.meta").write_text(json.dumps(listed))
+    config = placed(tmp_path, "kubernetes", {
+        "kube_tag_prefix: kube.var.log.containers.": f"kube_tag_prefix: kube.{str(logs).strip('/').replace('/', '.')}.\n"
+                                                     f"      kube_meta_preload_cache_dir: {pods}",
+        "/var/log/containers/": f"{logs}/",
+    })  # fmt: skip
+    env = {"RANKLINE_HOST": "127.0.0.1", "RANKLINE_PORT": str(server.port), "NODE_NAME": "127.0.0.1"}
+    agent = Process([FLUENT_BIT, "-c", config], tmp_path / "agent.log", env)
+    try:
+        arrive(server, f'{{namespace="{namespace}", job!=""}}', whole, agent)
+        failures_are_whole(server, scenario, f'{{namespace="{namespace}"}}')
+    finally:
+        agent.stop()

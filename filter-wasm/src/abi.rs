@@ -1,11 +1,12 @@
 //! Fluent Bit's calling convention around the filter: pointers in, a pointer out.
 //!
-//! The host copies the tag and the record into this instance's memory (with our `malloc`, NUL-terminated) and calls
+//! The host copies the tag and the record into this instance's memory (with our [`host_malloc`], NUL-terminated) and calls
 //! [`rank_filter`]; it copies the answer, up to its NUL, before it frees the inputs. A trap or a null pointer drops the record, so
 //! in any doubt the answer is the input's own pointer. Everything that decides anything is in [`crate::filter`].
 
-use std::cell::RefCell;
+use std::cell::{RefCell, UnsafeCell};
 
+use crate::host_buffers::HostBuffers;
 use crate::wasi::{self, FolderFile};
 use crate::{Config, Filter, Output};
 
@@ -26,6 +27,7 @@ struct Instance {
 }
 
 impl Instance {
+    #[cold]
     fn new() -> Self {
         let text = wasi::read_accessible(CONFIG_FILE, MAX_CONFIG).unwrap_or_default();
         let (config, problems) = Config::parse(&String::from_utf8_lossy(&text));
@@ -38,6 +40,43 @@ impl Instance {
             filter,
             answer: Vec::new(),
         }
+    }
+}
+
+unsafe extern "C" {
+    fn malloc(bytes: usize) -> *mut u8;
+    fn free(start: *mut u8);
+}
+
+/// The buffers, in a module that has one thread.
+struct Buffers(UnsafeCell<HostBuffers>);
+
+// SAFETY: the module has no threads, and the functions below don't call each other while they hold the reference.
+unsafe impl Sync for Buffers {}
+
+static BUFFERS: Buffers = Buffers(UnsafeCell::new(HostBuffers::new()));
+
+/// What the host calls before it copies a tag or a record in; the build exports it as `malloc`.
+#[unsafe(no_mangle)]
+#[allow(unreachable_pub)] // exported by the linker, not by a path
+pub extern "C" fn host_malloc(bytes: usize) -> *mut u8 {
+    // SAFETY: see `Buffers`; the allocator does not come back here.
+    let lent = unsafe { &mut *BUFFERS.0.get() }.lend(bytes);
+    // SAFETY: the C library's function takes any size.
+    lent.unwrap_or_else(|| unsafe { malloc(bytes) })
+}
+
+/// What the host calls behind a call; the build exports it as `free`.
+///
+/// # Safety
+/// `start` is null, or came from [`host_malloc`] and was not given back yet.
+#[unsafe(no_mangle)]
+#[allow(unreachable_pub)] // exported by the linker, not by a path
+pub unsafe extern "C" fn host_free(start: *mut u8) {
+    // SAFETY: see `Buffers`.
+    if !unsafe { &mut *BUFFERS.0.get() }.take_back(start) {
+        // SAFETY: what is no lent buffer came from `malloc`, as the caller promises.
+        unsafe { free(start) };
     }
 }
 

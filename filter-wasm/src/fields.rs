@@ -3,6 +3,7 @@
 use crate::find;
 use crate::json::{self, OWN_FIELDS, Span};
 use crate::line::Level;
+use crate::tags;
 
 // Places in `OWN_FIELDS`.
 pub(crate) const RANK: usize = 0;
@@ -120,6 +121,13 @@ impl Common {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.values().iter().all(|value| value.is_empty())
+    }
+
+    /// A hash of all values on top of `seed`.
+    pub(crate) fn hash(&self, seed: u64) -> u64 {
+        self.values()
+            .iter()
+            .fold(seed, |state, value| tags::hash(state, value))
     }
 
     /// Bytes that are kept beside the structure itself.

@@ -58,12 +58,19 @@ pub(crate) fn text(text: &[u8], needle: &[u8]) -> Option<usize> {
         [single] => return byte(*single, text),
         [first, second, ..] => (*first, *second),
     };
+    if matches!(first, b'A'..=b'Z' | b'%') {
+        return behind_rare(text, needle, first);
+    }
     let (chunks, rest) = text.as_chunks::<8>();
     let (one, other) = (lanes(first), lanes(second));
     for (i, chunk) in chunks.iter().enumerate() {
         let word = u64::from_le_bytes(*chunk);
+        let firsts = zeros(word ^ one);
+        if firsts == 0 {
+            continue;
+        }
         // The lane above the last one is in the next chunk: it may be the second byte.
-        let mut hits = zeros(word ^ one) & (zeros(word ^ other) >> 8 | 1 << 63);
+        let mut hits = firsts & (zeros(word ^ other) >> 8 | 1 << 63);
         while hits != 0 {
             let at = i * 8 + lowest(hits);
             if text[at..].starts_with(needle) {
@@ -74,6 +81,18 @@ pub(crate) fn text(text: &[u8], needle: &[u8]) -> Option<usize> {
     }
     let from = text.len() - rest.len();
     (from..text.len()).find(|&at| text[at] == first && text[at..].starts_with(needle))
+}
+
+/// [`text`] for a needle whose first byte is rare: one comparison a word less.
+fn behind_rare(text: &[u8], needle: &[u8], first: u8) -> Option<usize> {
+    let mut from = 0;
+    while let Some(at) = byte(first, &text[from..]).map(|n| n + from) {
+        if text[at..].starts_with(needle) {
+            return Some(at);
+        }
+        from = at + 1;
+    }
+    None
 }
 
 /// The last `needle` in `text`.
@@ -107,7 +126,14 @@ mod tests {
     /// Few letters, so that needles are found, half found and found across words.
     fn letters(most: usize) -> impl Strategy<Value = Vec<u8>> {
         proptest::collection::vec(
-            prop_oneof![Just(b'a'), Just(b'b'), Just(b'`'), Just(0u8), Just(0xff)],
+            prop_oneof![
+                Just(b'a'),
+                Just(b'b'),
+                Just(b'A'),
+                Just(b'`'),
+                Just(0u8),
+                Just(0xff)
+            ],
             0..most,
         )
     }

@@ -79,9 +79,11 @@ impl Held {
         self.key == key || self.adopted.contains(&key)
     }
 
-    /// Its lines may have lost their prefixes: it has just begun, or lines without them came already.
-    pub(crate) fn may_adopt(&self) -> bool {
-        self.lines == 1 || !self.adopted.is_empty()
+    /// Its lines may have lost their prefixes: it has just begun, or lines without them came already, and not long before the
+    /// call at hand.
+    pub(crate) fn may_adopt(&self, call: u64) -> bool {
+        const LATEST: u64 = 250;
+        (self.lines == 1 || !self.adopted.is_empty()) && call.saturating_sub(self.touched) <= LATEST
     }
 
     fn bytes(&self) -> usize {
@@ -109,16 +111,35 @@ impl Ready {
     }
 }
 
+/// One fewer of the key; no entry for none.
+fn count_down(counts: &mut HashMap<u64, usize, BuildHasherDefault<Identity>>, key: u64) {
+    if let Some(count) = counts.get_mut(&key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(&key);
+        }
+    }
+}
+
 /// Everything that waits.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
     held: Vec<Held>,
     held_bytes: usize,
+    /// How many held records own lines of each key.
+    owners: HashMap<Key, usize, BuildHasherDefault<Identity>>,
+    /// How many held records may take lines of each key without owning it.
+    adopters: HashMap<Key, usize, BuildHasherDefault<Identity>>,
+    /// How many held records have lines that may begin with numbers.
+    numbered: usize,
+    /// No held record's last line is older, ns since the epoch.
+    oldest: u64,
     ready: VecDeque<Ready>,
     ready_bytes: usize,
     /// How many complete records each tag has, of those that have any.
     ready_of: HashMap<u64, usize, BuildHasherDefault<Identity>>,
     spare: Vec<Vec<u8>>,
+    spare_calls: Vec<u64>,
 }
 
 impl Waiting {
@@ -154,7 +175,52 @@ impl Waiting {
 
     pub(crate) fn hold(&mut self, held: Held) {
         self.held_bytes += held.bytes();
+        for &key in held.adopted.iter().chain([&held.key]) {
+            *self.owners.entry(key).or_default() += 1;
+        }
+        for &key in &held.outer {
+            *self.adopters.entry(key).or_default() += 1;
+        }
+        self.numbered += usize::from(held.shape.is_numbered());
+        self.oldest = if self.held.is_empty() {
+            held.last_ts
+        } else {
+            self.oldest.min(held.last_ts)
+        };
         self.held.push(held);
+    }
+
+    /// A line of this key that the held record took lacks its prefix.
+    pub(crate) fn adopt(&mut self, index: usize, key: Key) {
+        let held = &mut self.held[index];
+        if !held.adopted.contains(&key) {
+            held.adopted.push(key);
+            *self.owners.entry(key).or_default() += 1;
+        }
+    }
+
+    /// A held record owns lines of this key. Mostly none does, and many may be held.
+    pub(crate) fn is_owned(&self, key: Key) -> bool {
+        !self.held.is_empty() && self.owners.contains_key(&key)
+    }
+
+    /// A held record may take lines of this key without owning it.
+    pub(crate) fn is_adopted(&self, key: Key) -> bool {
+        !self.held.is_empty() && self.adopters.contains_key(&key)
+    }
+
+    /// Lines of a held record may begin with numbers.
+    pub(crate) fn has_numbered(&self) -> bool {
+        self.numbered > 0
+    }
+
+    /// Some held record's last line is older than that at `ts`.
+    pub(crate) fn has_aged(&mut self, ts: u64, limit: u64) -> bool {
+        if self.held.is_empty() || ts.saturating_sub(self.oldest) <= limit {
+            return false;
+        }
+        self.oldest = self.held.iter().map(|held| held.last_ts).min().unwrap_or(ts);
+        ts.saturating_sub(self.oldest) > limit
     }
 
     /// Appends a line to a held record.
@@ -192,6 +258,15 @@ impl Waiting {
     pub(crate) fn release(&mut self, index: usize) -> Held {
         let held = self.held.remove(index);
         self.held_bytes = self.held_bytes.saturating_sub(held.bytes());
+        if self.numbered > 0 {
+            self.numbered = self.held.iter().filter(|held| held.shape.is_numbered()).count();
+        }
+        for &key in held.adopted.iter().chain([&held.key]) {
+            count_down(&mut self.owners, key);
+        }
+        for &key in &held.outer {
+            count_down(&mut self.adopters, key);
+        }
         held
     }
 
@@ -202,7 +277,10 @@ impl Waiting {
     }
 
     pub(crate) fn has_ready(&self, tag: u64) -> bool {
-        !self.ready.is_empty() && self.ready_of.contains_key(&tag)
+        match self.ready.front() {
+            None => false,
+            Some(first) => first.tag == tag || self.ready_of.contains_key(&tag),
+        }
     }
 
     /// More complete records wait than may be held.
@@ -221,13 +299,26 @@ impl Waiting {
             .position(|ready| tag.is_none_or(|tag| tag == ready.tag))?;
         let ready = self.ready.remove(index)?;
         self.ready_bytes = self.ready_bytes.saturating_sub(ready.bytes());
-        if let Some(count) = self.ready_of.get_mut(&ready.tag) {
-            *count -= 1;
-            if *count == 0 {
-                self.ready_of.remove(&ready.tag);
-            }
-        }
+        count_down(&mut self.ready_of, ready.tag);
         Some(ready)
+    }
+
+    /// Puts a record in line and gives the oldest one of its tag, which may be the same.
+    pub(crate) fn exchange(&mut self, ready: Ready) -> Option<Ready> {
+        if !self.has_ready(ready.tag) {
+            return Some(ready);
+        }
+        let tag = ready.tag;
+        self.ready_bytes += ready.bytes();
+        self.ready.push_back(ready);
+        let oldest = if self.ready.front()?.tag == tag {
+            self.ready.pop_front()?
+        } else {
+            let index = self.ready.iter().position(|ready| ready.tag == tag)?;
+            self.ready.remove(index)?
+        };
+        self.ready_bytes = self.ready_bytes.saturating_sub(oldest.bytes());
+        Some(oldest)
     }
 
     /// An empty buffer, used before where there is one.
@@ -240,6 +331,21 @@ impl Waiting {
         if self.spare.len() < 16 && buffer.capacity() <= 64 << 10 {
             buffer.clear();
             self.spare.push(buffer);
+        }
+    }
+
+    /// A list of the one call, in memory that was used before.
+    pub(crate) fn call_alone(&mut self, call: u64) -> Vec<u64> {
+        let mut calls = std::mem::take(&mut self.spare_calls);
+        calls.clear();
+        calls.push(call);
+        calls
+    }
+
+    /// Takes a list back.
+    pub(crate) fn recycle_calls(&mut self, calls: Vec<u64>) {
+        if calls.capacity() <= 64 {
+            self.spare_calls = calls;
         }
     }
 }

@@ -72,9 +72,12 @@ pub(crate) fn escapes(inside: &[u8]) -> Option<Escapes> {
     let mut escaped = 0;
     for chunk in chunks.iter().chain([&last]) {
         let word = u64::from_le_bytes(*chunk);
-        let slashes = find::zeros(word ^ SLASHES);
+        let (slashes, quotes) = (find::zeros(word ^ SLASHES), find::zeros(word ^ QUOTES));
+        if slashes | quotes | escaped == 0 {
+            continue;
+        }
         // Every quote stands behind a backslash, and every backslash before a quote.
-        if find::zeros(word ^ QUOTES) != (slashes << 8 | escaped) {
+        if quotes != (slashes << 8 | escaped) {
             return any_escapes(inside);
         }
         escaped = slashes >> 56;
@@ -392,12 +395,32 @@ pub(crate) fn push_decimal(out: &mut Vec<u8>, number: u64) {
 /// A number in decimal.
 pub(crate) fn decimal(mut number: u64, digits: &mut [u8; 20]) -> &[u8] {
     let mut at = digits.len();
+    // Two digits a division.
+    while number >= 100 {
+        let pair = (number % 100) as u8;
+        number /= 100;
+        at -= 2;
+        digits[at] = b'0' + pair / 10;
+        digits[at + 1] = b'0' + pair % 10;
+    }
     loop {
         at -= 1;
         digits[at] = b'0' + (number % 10) as u8;
         number /= 10;
         if number == 0 {
             return &digits[at..];
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_in_decimal() {
+        for number in (0..1200).chain([9_999, 10_000, 1_764_000_000_000_000_000, u64::MAX - 1, u64::MAX]) {
+            assert_eq!(decimal(number, &mut [0; 20]), number.to_string().as_bytes());
         }
     }
 }

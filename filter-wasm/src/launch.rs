@@ -40,11 +40,18 @@ const MAX_LOCAL: usize = 256;
 /// Lines of torchrun's block behind its first one.
 const BLOCK_LINES: u8 = 14;
 
+/// Other lines that may come between those of a block, as of other nodes in one stream.
+const LINES_BETWEEN: u8 = 250;
+
 /// What torchrun prints about the processes of its node.
 #[derive(Debug, Default)]
 pub(crate) struct Group {
     /// Lines of a block that may still come.
     expected: u8,
+    /// Other lines that may come before them.
+    between: u8,
+    /// How many blocks there were.
+    blocks: u32,
     local_ranks: Vec<u32>,
     global_ranks: Vec<u32>,
 }
@@ -53,6 +60,16 @@ impl Group {
     /// Lines of a block may still come.
     pub(crate) fn is_open(&self) -> bool {
         self.expected > 0
+    }
+
+    /// How many blocks were begun.
+    pub(crate) fn blocks(&self) -> u32 {
+        self.blocks
+    }
+
+    /// Neither list was printed.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.local_ranks.is_empty() && self.global_ranks.is_empty()
     }
 
     /// Bytes that are kept beside the structure itself.
@@ -75,8 +92,15 @@ impl Group {
             if line::is_torchrun(body) && line::contains(body, b"Rendezvous complete for workers. Result:") {
                 *self = Group {
                     expected: BLOCK_LINES,
+                    between: LINES_BETWEEN,
+                    blocks: self.blocks.wrapping_add(1),
                     ..Group::default()
                 };
+            } else if self.expected > 0 {
+                self.between = self.between.saturating_sub(1);
+                if self.between == 0 {
+                    self.expected = 0;
+                }
             }
             return None;
         }

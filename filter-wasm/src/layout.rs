@@ -4,6 +4,7 @@
 //! are those of that record, so that nothing but the line has to be looked at. Knows nothing about lines.
 
 use crate::find;
+use crate::hold::Key;
 use crate::json::{self, Scan, Span};
 
 /// Longest text around the line that is remembered, in bytes.
@@ -12,8 +13,10 @@ const MOST: usize = 8 << 10;
 /// The texts around a line.
 #[derive(Debug, Default)]
 pub(crate) struct Layout {
-    /// Tells it from all others of its tag.
-    pub id: u32,
+    /// The same for all layouts, of any tag, whose records' lines fare alike.
+    pub kind: u64,
+    /// The stream that its records belong to.
+    pub stream: Key,
     /// 1 for a line of stderr, 0 for any other.
     pub stderr: usize,
     /// Up to the line's opening quote, and from its closing one on.
@@ -37,11 +40,6 @@ impl Layout {
     /// Where the record's closing brace stands; `line`: where its line stands.
     pub(crate) fn end(&self, line: &Span) -> usize {
         self.scan.end - self.scan.log.end + line.end
-    }
-
-    /// The record's members that must not be added.
-    pub(crate) fn present(&self) -> u16 {
-        self.scan.present
     }
 
     /// The record has a member that tells parts of a line from whole ones.
@@ -78,22 +76,26 @@ pub(crate) struct Layouts {
 }
 
 impl Layouts {
-    /// The record's layout and where its line stands; see [`Layout::line`].
-    pub(crate) fn find(&self, record: &[u8]) -> Option<(&Layout, Span)> {
-        self.layouts
-            .iter()
-            .find_map(|layout| Some((layout, layout.line(record)?)))
+    /// The place of the record's layout and where its line stands; see [`Layout::line`].
+    pub(crate) fn find(&self, record: &[u8]) -> Option<(usize, Span)> {
+        let mut layouts = self.layouts.iter().enumerate();
+        layouts.find_map(|(place, layout)| Some((place, layout.line(record)?)))
     }
 
-    /// Remembers a record that was scanned, instead of the one learned longest ago.
-    pub(crate) fn learn(&mut self, record: &[u8], scan: &Scan) {
+    /// The layout at a place.
+    pub(crate) fn at(&self, place: usize) -> &Layout {
+        &self.layouts[place % 2]
+    }
+
+    /// Remembers a record that was scanned, instead of the one learned longest ago. `stream`: the record's.
+    pub(crate) fn learn(&mut self, record: &[u8], scan: &Scan, stream: Key) {
         let (before, behind) = (&record[..scan.log.start], &record[scan.log.end..]);
         if scan.partial || before.len() + behind.len() > MOST {
             return;
         }
         self.learned = self.learned.wrapping_add(1);
         let layout = &mut self.layouts[self.learned as usize % 2];
-        layout.id = self.learned;
+        layout.stream = stream;
         layout.stderr = usize::from(scan.stream.clone().is_some_and(|span| &record[span] == b"stderr"));
         layout.before.clear();
         layout.before.extend_from_slice(before);
@@ -101,6 +103,7 @@ impl Layouts {
         layout.behind.extend_from_slice(behind);
         layout.scan = scan.clone();
         layout.scan.known_kubernetes = scan.kubernetes.is_some();
+        layout.kind = u64::from(scan.present) << 1 | layout.stderr as u64;
     }
 
     /// Bytes that are kept beside the structure itself.

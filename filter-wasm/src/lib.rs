@@ -26,6 +26,8 @@ mod fields;
 mod filter;
 mod find;
 mod hold;
+#[cfg(any(test, target_arch = "wasm32"))]
+mod host_buffers;
 mod json;
 mod kubernetes;
 mod launch;

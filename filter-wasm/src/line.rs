@@ -511,6 +511,11 @@ pub(crate) fn inline_rank_at(text: &[u8]) -> Option<(u32, Range<usize>)> {
     let head = &text[..text.len().min(HEAD)];
     let mut from = 0;
     while let Some(open) = find::byte(b'[', &head[from..]).map(|n| n + from) {
+        // Most brackets hold something else.
+        if !matches!(head.get(open + 1), Some(b'r' | b'R')) {
+            from = open + 1;
+            continue;
+        }
         let close = find::byte(b']', &head[open..]).map(|n| n + open)?;
         if let Some(rank) = crate::prefix::spelled_rank(&head[open + 1..close]) {
             let before = trim_end(&head[..open]);

@@ -145,12 +145,8 @@ impl Partial {
     pub(crate) fn complete(&self, last: &[u8], flag: &[u8]) -> Vec<u8> {
         let mut edits = vec![(self.scan.log.clone(), [&self.text, last].concat())];
         if let Some(span) = &self.scan.partial_flag {
-            edits.push((span.clone(), flag.to_vec()));
-        }
-        if let [log, flag] = &mut edits[..]
-            && flag.0.start < log.0.start
-        {
-            std::mem::swap(log, flag);
+            let behind = usize::from(span.start > self.scan.log.start);
+            edits.insert(behind, (span.clone(), flag.to_vec()));
         }
         let mut out = Vec::with_capacity(self.record.len() + self.text.len() + last.len());
         let mut from = 0;

@@ -405,6 +405,10 @@ fn spelled(line: &[u8], inside: &[u8], close: usize, prefix: &mut Prefix) -> boo
 /// `R0/default0| ` and its like: torchrun's own template for the prefix, as far as it has no spaces and ends in a bar.
 fn template(line: &[u8], at: usize, prefix: &mut Prefix) -> bool {
     let text = &line[at..];
+    // Nearly no line has a bar there.
+    if find::byte(b'|', &text[..text.len().min(41)]).is_none() {
+        return false;
+    }
     let token = text.iter().take(40).take_while(|b| is_template_byte(b)).count();
     if text.get(token) != Some(&b'|') || !text[..token].iter().any(u8::is_ascii_digit) {
         return false;

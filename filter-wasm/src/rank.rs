@@ -50,7 +50,9 @@ pub(crate) struct RankMemory {
 impl RankMemory {
     /// How often anything has changed that the rank of a line may depend on.
     pub(crate) fn changes(&self) -> u32 {
-        self.changes.wrapping_add(self.labels.changes())
+        self.changes
+            .wrapping_add(self.labels.changes())
+            .wrapping_add(self.group.blocks())
     }
 
     /// Bytes that are kept beside the structure itself.
@@ -58,6 +60,27 @@ impl RankMemory {
         size_of::<WorkerRank>() * self.workers.known.capacity()
             + 8 * self.roles.capacity()
             + self.group.bytes()
+    }
+
+    /// A hash on top of `seed` of all that the ranks of lines depend on whose labels are judged. `tag`: a hash that no other stream
+    /// has, for where they depend on what this one alone said.
+    pub(crate) fn hash_of_known(&self, tag: u64, seed: u64) -> u64 {
+        let flags = [self.task_is_no_rank, self.tee_says_local, self.numbered];
+        let mut flags = flags
+            .iter()
+            .fold(self.labels.believed(), |bits, &flag| bits << 1 | u64::from(flag));
+        for number in [self.pod_rank, self.node_rank] {
+            flags = flags << 24 ^ number.map_or(0, |number| u64::from(number) + 1);
+        }
+        let mut state = tags::hash(seed, &flags.to_le_bytes());
+        state = self
+            .roles
+            .iter()
+            .fold(state, |state, role| tags::hash(state, &role.to_le_bytes()));
+        if self.workers.known.is_empty() && self.group.is_empty() {
+            return state;
+        }
+        tags::hash(state ^ tag, &self.changes().to_le_bytes())
     }
 
     /// Lines are not all alike now: the next ones belong to a launcher's block.

@@ -3,19 +3,21 @@
 //! Programs print few kinds of lines with changing numbers. No rule of the filter asks for the value of a digit where it only
 //! decides what a line is, so lines that differ in their digits alone fare alike: they get the same fields, or none. One pass over
 //! the line, which hashes it with its digits blanked, replaces all rules for it. The numbers that do count are looked at:
-//! those of the prefixes are a part of the key, a rank in a header and a step are read at their place.
+//! a rank and a step are read at their place, and where prefixes have more numbers than a rank, these are a part of the key.
 //!
-//! Only what leaves at once is remembered, and only of streams whose memory reading the line again would not change: the key
-//! changes with all that the rules know of the stream (see [`crate::tags::Tag::state`]). The table is small and forgets by overwriting. Two lines whose hashes
-//! of 64 bits are equal would be taken for each other.
+//! Only what leaves with its own call, or would if no other record waited, is remembered, and only of streams whose memory reading
+//! the line again would not change: the key changes with all that the rules know of the stream (see
+//! [`crate::tags::Tag::state`]). Streams of which the same is known share what they remember. The table is small and forgets by
+//! overwriting. Two lines whose hashes of 64 bits are equal would be taken for each other.
+
+use std::cell::Cell;
 
 use crate::find;
-use crate::hold::Key;
 use crate::json::Span;
 use crate::task_label::Label;
 
 /// Entries of the table: kinds of lines of all streams at hand, a power of two.
-const ENTRIES: usize = 4096;
+const ENTRIES: usize = 8192;
 
 /// Longest prefixes whose digits can be a part of the key.
 pub(crate) const MAX_HEAD: usize = 48;
@@ -35,12 +37,17 @@ pub(crate) enum Seen {
 /// A line that left at once.
 #[derive(Debug, Clone)]
 pub(crate) struct Left {
-    /// The launcher's label before it, where the stream's are believed.
+    /// Length of its prefixes.
+    pub head: usize,
+    /// Nothing stands behind them.
+    pub blank: bool,
+    /// What stands there begins a record of its own; nothing while nobody asked.
+    pub own_record: Cell<Option<bool>>,
+    /// The launcher's label before it, where the stream's are believed; its number is that of the line it was read of.
     pub label: Option<Label>,
     /// It has none, and launchers put theirs before such a line.
     pub unlabelled: bool,
-    pub key: Key,
-    /// Where in the escaped line its rank stands, when the line's header says it.
+    /// Where in the escaped line its rank stands, when the line itself says it.
     pub rank: Option<Span>,
     /// The fields that all lines like it get, as they are written in JSON.
     pub fields: Vec<u8>,
@@ -57,20 +64,29 @@ pub(crate) struct SeenLines {
 impl SeenLines {
     /// What became of a line with this key.
     pub(crate) fn get(&self, key: u64) -> Option<&Seen> {
-        match self.entries.get(place(key))? {
+        let at = place(key);
+        self.at(at, key).or_else(|| self.at(at ^ 1, key))
+    }
+
+    fn at(&self, at: usize, key: u64) -> Option<&Seen> {
+        match self.entries.get(at)? {
             Some((known, seen)) if *known == key => Some(seen),
             _ => None,
         }
     }
 
-    /// Remembers what became of a line.
+    /// Remembers what became of a line. Of the two that may stand in its place the older one is forgotten.
     pub(crate) fn put(&mut self, key: u64, seen: Seen) {
         if self.entries.is_empty() {
             self.entries.resize(ENTRIES, None);
         }
-        if let Some(entry) = self.entries.get_mut(place(key)) {
-            *entry = Some((key, seen));
+        let at = place(key);
+        if let Some((known, _)) = &self.entries[at]
+            && *known != key
+        {
+            self.entries.swap(at, at ^ 1);
         }
+        self.entries[at] = Some((key, seen));
     }
 }
 
@@ -82,19 +98,22 @@ fn place(key: u64) -> usize {
 pub(crate) fn blanked(seed: u64, text: &[u8]) -> u64 {
     const TOPS: u64 = find::lanes(0x80);
     const K: u64 = 0x9e37_79b9_7f4a_7c15;
-    let (chunks, rest) = text.as_chunks::<8>();
-    let mut last = [0u8; 8];
-    last[..rest.len()].copy_from_slice(rest);
-    let mut state = seed ^ (text.len() as u64).wrapping_mul(K);
-    for chunk in chunks.iter().chain([&last]) {
-        let word = u64::from_le_bytes(*chunk);
+    let add = |state: u64, word: u64| {
         // `0` to `9` become 0 to 9, everything else more, or has its top bit set.
         let from_zero = word ^ find::lanes(b'0');
         let others = (((from_zero & !TOPS) + find::lanes(0x80 - 10)) | from_zero) & TOPS;
         // Their low half is blanked, which leaves a `0`: no other byte looks like it, not even a NUL.
         let values = ((others ^ TOPS) >> 7) * 0x0f;
-        state = ((state ^ (word & !values)).rotate_left(29)).wrapping_mul(K);
+        (state ^ (word & !values)).rotate_left(29).wrapping_mul(K)
+    };
+    let (chunks, rest) = text.as_chunks::<8>();
+    let mut state = seed ^ (text.len() as u64).wrapping_mul(K);
+    for chunk in chunks {
+        state = add(state, u64::from_le_bytes(*chunk));
     }
+    let mut last = [0u8; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    state = add(state, u64::from_le_bytes(last));
     state ^ (state >> 32)
 }
 

@@ -9,7 +9,7 @@ use crate::hold::Key;
 use crate::json::{self, Span};
 use crate::kubernetes;
 use crate::launch::{self, Said};
-use crate::layout::{Layout, Layouts};
+use crate::layout::Layouts;
 use crate::prefix::{self, Prefix};
 use crate::rank::RankMemory;
 
@@ -65,6 +65,9 @@ pub(crate) struct Tag {
     pub layouts: Layouts,
     /// How often the pod's description or what launchers' lines said has changed.
     changes: u32,
+    /// What is known of the tag as one number, and how often it had changed by then.
+    known: u64,
+    known_at: Option<(u32, u32)>,
     hash: u64,
     /// Bytes it had when it was last counted.
     counted: usize,
@@ -100,6 +103,7 @@ impl Tags {
         &mut self.tags[place]
     }
 
+    #[cold]
     fn find(&mut self, tag: u64, config: &Config) -> usize {
         if let Some((_, last)) = self.last {
             self.count(last);
@@ -189,11 +193,22 @@ impl Tag {
         tag
     }
 
-    /// A number that changes with everything that is known of the tag and that a line's fields depend on, for records of one
-    /// layout.
-    pub(crate) fn state(&self, layout: &Layout) -> u64 {
-        let changes = u64::from(self.changes) << 32 | u64::from(self.ranks.changes());
-        hash(self.hash ^ u64::from(layout.id), &changes.to_le_bytes())
+    /// A number for everything that is known of the tag and that a line's fields depend on: where it is the same, be it of
+    /// another tag, lines fare alike in records of one kind of layouts.
+    pub(crate) fn state(&mut self) -> u64 {
+        let changes = (self.changes, self.ranks.changes());
+        if self.known_at != Some(changes) {
+            self.known_at = Some(changes);
+            self.known = self.hash_of_known();
+        }
+        self.known
+    }
+
+    #[cold]
+    fn hash_of_known(&self) -> u64 {
+        let said = [self.attempt, self.world_size].map(|said| said.map_or(0, |number| u64::from(number) + 1));
+        let said = hash(said[0], &said[1].to_le_bytes());
+        self.ranks.hash_of_known(self.hash, self.common.hash(said))
     }
 
     /// About the bytes that it takes.

@@ -25,6 +25,13 @@ impl Label {
     /// `[3] `
     pub(crate) const BRACKETED: usize = Self::MAX_WIDTH + 1;
     const FORMS: usize = Self::BRACKETED + 1;
+
+    /// The label of a line that begins with the same text but for its digits.
+    pub(crate) fn of_line(self, line: &[u8]) -> Option<Self> {
+        let from = line.iter().position(u8::is_ascii_digit)?;
+        let (number, _) = prefix::number(line, from)?;
+        Some(Label { number, ..self })
+    }
 }
 
 /// Points from which a form is believed.
@@ -68,6 +75,12 @@ impl TaskLabels {
     /// How often what is believed may have changed.
     pub(crate) fn changes(&self) -> u32 {
         self.changes
+    }
+
+    /// The forms that are believed, one bit each.
+    pub(crate) fn believed(&self) -> u64 {
+        let bit = |form: &Form| u64::from(form.points >= BELIEVED);
+        self.forms.iter().fold(0, |bits, form| bits << 1 | bit(form))
     }
 
     /// Takes a label of a form that is believed.

@@ -56,7 +56,7 @@ impl Filter {
         } = line.source;
         let text = self.shown(line);
         let behind = self.recovering || self.waiting.has_ready(tag);
-        if text.is_none() && !behind && !late {
+        if text.is_none() && !late {
             self.remember(line);
         }
         let common = &self.tags.get(tag, &self.config).common;
@@ -135,7 +135,22 @@ impl Filter {
         self.spool.release(&calls);
         let old = std::mem::replace(&mut self.out, record);
         self.waiting.recycle(old);
+        self.waiting.recycle_calls(calls);
         true
+    }
+
+    /// Puts the record of the call at hand in line, behind those of its tag, and lets the first of these leave.
+    pub(super) fn leave_behind(&mut self, tag: u64, record: Vec<u8>) -> Decision {
+        self.kept_back = true;
+        let calls = self.waiting.call_alone(self.call);
+        let Some(Ready { record, calls, .. }) = self.waiting.exchange(Ready { tag, record, calls }) else {
+            return Decision::Nothing;
+        };
+        self.spool.release(&calls);
+        let old = std::mem::replace(&mut self.out, record);
+        self.waiting.recycle(old);
+        self.waiting.recycle_calls(calls);
+        Decision::Out
     }
 
     /// The escaped text to show instead of the line's own: without redraws of its bar, or without its prefixes.

@@ -16,7 +16,7 @@ use crate::config::{Config, ConfigProblem};
 use crate::fields::Fields;
 use crate::find;
 use crate::hold::{Ready, Waiting};
-use crate::json::{self, Escapes, Scan};
+use crate::json::{self, Escapes, Scan, Span};
 use crate::partial::{Limits, Part, Partial, Partials};
 use crate::rules::Rules;
 use crate::seen::SeenLines;
@@ -222,12 +222,24 @@ impl Filter {
     }
 
     fn handle_record(&mut self, tag: u64, ts: u64, record: &[u8]) -> Decision {
-        if let Some(decision) = self.recall(tag, ts, record) {
-            return decision;
-        }
+        self.asked = None;
         let memory = self.tags.get(tag, &self.config);
         let known = memory.layouts.find(record);
-        let scan = match known.and_then(|(layout, line)| layout.scan(record, line)) {
+        if let Some((layout, line)) = known.clone()
+            && let Some(decision) = self.recall(tag, ts, record, layout, line)
+        {
+            return decision;
+        }
+        self.read_record(tag, ts, record, known)
+    }
+
+    /// A record whose like was not seen. `known`: its layout's place and its line, where the layout is known.
+    ///
+    /// Not inlined: an interpreter prepares all of a function's variables at each call, and most calls don't come here.
+    #[inline(never)]
+    fn read_record(&mut self, tag: u64, ts: u64, record: &[u8], known: Option<(usize, Span)>) -> Decision {
+        let memory = self.tags.get(tag, &self.config);
+        let scan = match known.and_then(|(layout, line)| memory.layouts.at(layout).scan(record, line)) {
             Some(scan) => scan,
             None => {
                 self.asked = None;
@@ -239,7 +251,8 @@ impl Filter {
                 {
                     memory.see_kubernetes(record, kubernetes, &self.config);
                 }
-                memory.layouts.learn(record, &scan);
+                let stream = examine::stream_key(tag ^ memory.pod, record, &scan);
+                memory.layouts.learn(record, &scan, stream);
                 scan
             }
         };
@@ -316,6 +329,7 @@ impl Filter {
     }
 
     /// One whole line, or several that somebody else has merged.
+    #[inline(never)]
     fn handle_line(&mut self, source: Source<'_>) -> Decision {
         let (mut plain, mut clean) = (std::mem::take(&mut self.plain), std::mem::take(&mut self.clean));
         let (escaped, newline) = text::without_newline(&source.record[source.scan.log.clone()]);

@@ -10,6 +10,9 @@ use crate::shape::{Shape, Start, Step, View};
 use super::examine::{self, Line};
 use super::{Decision, Filter, emit};
 
+/// Most held records of deeper keys that are asked whether a line without their prefixes is theirs.
+const MAX_ASKED: u32 = 8;
+
 /// Most lines that wait behind a held record.
 const MAX_TAIL: usize = 16;
 
@@ -97,8 +100,12 @@ impl Filter {
     /// Gives the line to the held record that it continues. Records of its key that it doesn't continue are closed.
     ///
     /// The record touched last is asked first. One of a deeper key (`[rank3]:` for a line without it) is asked only while it
-    /// may adopt lines: processes print their stacks without the prefix of the line that announces them.
+    /// may adopt lines, and not for what begins a record of its own: processes print their stacks without the prefix of the line
+    /// that announces them.
     fn join(&mut self, line: &Line<'_>) -> bool {
+        if !self.waiting.is_owned(line.key) && !self.waiting.is_adopted(line.key) {
+            return false;
+        }
         let mut candidates: Vec<(u64, usize)> = Vec::new();
         for (index, held) in self.waiting.held().iter().enumerate() {
             if held.stream == line.stream && (held.owns(line.key) || held.outer.contains(&line.key)) {
@@ -108,24 +115,29 @@ impl Filter {
         if candidates.is_empty() {
             return false;
         }
-        candidates.sort_unstable_by_key(|&(touched, _)| std::cmp::Reverse(touched));
         let last_key = self.tags.get(line.source.tag, &self.config).last_key[line.stderr];
         let blank = line::is_blank(line.body);
-        let taker = candidates.iter().find_map(|&(_, index)| {
+        let (mut asked, mut own_record) = (0, None);
+        let mut taker = None;
+        while let Some(latest) = (0..candidates.len()).max_by_key(|&at| candidates[at].0) {
+            let (_, index) = candidates.swap_remove(latest);
             let held = &self.waiting.held()[index];
             let (id, own) = (held.id, held.owns(line.key));
             let allowed = own
                 || if blank {
                     held.key == last_key
                 } else {
-                    held.may_adopt()
+                    let may = held.may_adopt(self.call)
+                        && asked < MAX_ASKED
+                        && !*own_record.get_or_insert_with(|| line::starts_log_record(line.body));
+                    asked += u32::from(may);
+                    may
                 };
-            if allowed {
-                self.try_join(index, line, !own).map(|last| (id, last))
-            } else {
-                None
+            if allowed && let Some(last) = self.try_join(index, line, !own) {
+                taker = Some((id, last));
+                break;
             }
-        });
+        }
         self.close_owners(line, taker.map(|(id, _)| id));
         let Some((id, last)) = taker else { return false };
         if last && let Some(index) = self.waiting.held().iter().position(|held| held.id == id) {
@@ -137,6 +149,9 @@ impl Filter {
 
     /// Closes the records that own lines of the line's key, for these stand before it; all but the one that takes it.
     fn close_owners(&mut self, line: &Line<'_>, taker: Option<u64>) {
+        if !self.waiting.is_owned(line.key) {
+            return;
+        }
         let owns = |held: &Held| {
             held.stream == line.stream
                 && held.owns(line.key)
@@ -204,10 +219,8 @@ impl Filter {
             held.fields.exception = text[from..to].to_vec();
         }
         let stray = line.given_up.or((foreign && !blank).then_some(line.key));
-        if let Some(key) = stray
-            && !held.owns(key)
-        {
-            held.adopted.push(key);
+        if let Some(key) = stray {
+            self.waiting.adopt(index, key);
         }
         let calls = self.calls_of(line.source);
         if waits {
@@ -311,6 +324,9 @@ impl Filter {
     /// Closes records of the tag that wait since long before this line.
     fn close_aged(&mut self, tag: u64, ts: u64) {
         let limit = self.config.max_age_ms.saturating_mul(1_000_000);
+        if !self.waiting.has_aged(ts, limit) {
+            return;
+        }
         while let Some(index) = self
             .waiting
             .held()

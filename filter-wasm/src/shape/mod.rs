@@ -266,6 +266,29 @@ impl Shape {
         }
     }
 
+    /// One line so far, which something may follow.
+    pub(crate) fn is_announcement(self) -> bool {
+        matches!(self, Shape::Announced(_))
+    }
+
+    /// A line of this text, which may have escapes, could be what follows an announcement by its own look alone: a traceback's
+    /// head, a frame, a source line, a member that asyncio prints. Sure only where it says no.
+    pub(crate) fn may_follow_announcement(text: &[u8]) -> bool {
+        match text {
+            [b':' | b'0'..=b'9' | b'[' | b'(' | b'{', ..] => false,
+            [b'D', second, ..] => *second == b'u',
+            [b'L' | b'M' | b'N' | b'R', ..] => false,
+            [b'a'..=b'e' | b'g'..=b'z', ..] => {
+                let key = text
+                    .iter()
+                    .take_while(|b| b.is_ascii_lowercase() || **b == b'_')
+                    .count();
+                text[key..].starts_with(b": ")
+            }
+            _ => true,
+        }
+    }
+
     /// Its lines may begin with a number and a colon, as those of `srun --label` do.
     pub(crate) fn is_numbered(self) -> bool {
         matches!(self, Shape::Rust(_))
@@ -274,5 +297,77 @@ impl Shape {
     /// The exception that the first line names is one only when the record went on.
     pub(crate) fn is_unconfirmed(self) -> bool {
         self == Shape::Announced(Announced::Exception)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever an announcement surely takes, however soon it comes, may follow it.
+    #[test]
+    fn what_follows_an_announcement_looks_like_it() {
+        use announce::Announced as A;
+        let kinds = [
+            A::Log,
+            A::Glog,
+            A::GlogPython,
+            A::Fatal,
+            A::Python,
+            A::Java,
+            A::JavaMessage,
+            A::Task,
+            A::Exception,
+            A::Place,
+        ];
+        for text in [
+            "Traceback (most recent call last):",
+            "Stack (most recent call last):",
+            "  File \"a.py\", line 1, in f",
+            "  + Exception Group Traceback (most recent call last):",
+            "frame #0: f() + 0x14d (0x7b5f in lib.so)",
+            "Exception raised from f at file:3 (most recent call first):",
+            "\tat a.B.c(B.java:3)",
+            "    at f (/a/b.js:1:2)",
+            "future: <Task finished>",
+            "source_traceback: Object created at (most recent call last):",
+            "#3 f from /a.py:7",
+            "╭──── Traceback (most recent call last) ────╮",
+            "  return torch.sum(x)",
+            "SEVERE: lost",
+            "WARNING: lost",
+            "During handling of the above exception, another exception occurred:",
+            "loading shard 3",
+            "12: x",
+            "DLL 1",
+            "[x] y",
+            ":::MLLOG {}",
+            "Running 3",
+            "Loading 3",
+            "Memory 3",
+            "NCCL INFO x",
+            "(x) y",
+            "{x}",
+            "<omitting python frames>",
+            "The above exception was the direct cause of the following exception:",
+            "C++ CapturedTraceback:",
+            "epoch: 3",
+        ] {
+            let view = View {
+                text: text.as_bytes(),
+                burst: true,
+                instant: true,
+                write: true,
+                logged: true,
+                ..View::default()
+            };
+            let sure = kinds.iter().any(|kind| {
+                matches!(
+                    kind.follow(&view),
+                    Some((_, Step::Last | Step::Join { sure: true }))
+                )
+            });
+            assert!(!sure || Shape::may_follow_announcement(text.as_bytes()), "{text}");
+        }
     }
 }

@@ -15,11 +15,6 @@ mod entry;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
-use std::hash::BuildHasherDefault;
-
-use crate::tags::Identity;
-
 pub(crate) use entry::{Call, Entry, Recovered};
 
 /// File name of the spool in an accessible folder.
@@ -77,6 +72,59 @@ pub(crate) struct Batch {
     pub tick_ns: u64,
 }
 
+/// The calls that are still needed, with their bytes in the file, in the order of their numbers, which grow.
+#[derive(Debug, Default)]
+struct Live {
+    /// Of one that is needed no more the bytes are 0.
+    calls: Vec<(u64, usize)>,
+    /// So many at the head are needed no more.
+    gone: usize,
+    bytes: usize,
+}
+
+impl Live {
+    fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    fn insert(&mut self, number: u64, bytes: usize) {
+        self.remove(number);
+        let behind = self.calls.iter().rposition(|&(other, _)| other < number);
+        let at = behind.map_or(0, |behind| behind + 1);
+        self.gone = self.gone.min(at);
+        self.calls.insert(at, (number, bytes));
+        self.bytes += bytes;
+    }
+
+    fn place(&self, number: u64) -> Option<usize> {
+        let at = self
+            .calls
+            .binary_search_by_key(&number, |&(number, _)| number)
+            .ok()?;
+        (self.calls[at].1 > 0).then_some(at)
+    }
+
+    fn contains(&self, number: u64) -> bool {
+        self.place(number).is_some()
+    }
+
+    /// Says whether it was needed.
+    fn remove(&mut self, number: u64) -> bool {
+        let Some(at) = self.place(number) else {
+            return false;
+        };
+        self.bytes -= std::mem::take(&mut self.calls[at].1);
+        while self.calls.get(self.gone).is_some_and(|&(_, bytes)| bytes == 0) {
+            self.gone += 1;
+        }
+        if self.gone > self.calls.len() / 2 {
+            self.calls.drain(..self.gone);
+            self.gone = 0;
+        }
+        true
+    }
+}
+
 /// The spool's books. Without a file it does nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Spool {
@@ -84,9 +132,7 @@ pub(crate) struct Spool {
     /// Most bytes of the file.
     limit: usize,
     file_bytes: usize,
-    /// The calls that are still needed, with their bytes in the file.
-    live: HashMap<u64, usize, BuildHasherDefault<Identity>>,
-    live_bytes: usize,
+    live: Live,
     /// Calls whose records have left with the batch at hand.
     leaving: Vec<u64>,
     batch: Batch,
@@ -113,9 +159,7 @@ impl Spool {
         self.limit = limit;
         for entry in recovered.entries() {
             if let Entry::Call(call) = entry {
-                let bytes = entry::encoded_length(&call);
-                self.live.insert(call.number, bytes);
-                self.live_bytes += bytes;
+                self.live.insert(call.number, entry::encoded_length(&call));
             }
         }
         if self.live.is_empty() && self.file_bytes > 0 {
@@ -140,15 +184,13 @@ impl Spool {
             return;
         }
         if self.put(&Entry::Call(*call)) {
-            let bytes = entry::encoded_length(call);
-            self.live.insert(call.number, bytes);
-            self.live_bytes += bytes;
+            self.live.insert(call.number, entry::encoded_length(call));
         }
     }
 
     /// Writes down that the record that began with this call is complete, so that it comes back with the same lines.
     pub(crate) fn complete(&mut self, first: u64) {
-        if self.live.contains_key(&first) {
+        if self.live.contains(first) {
             self.put(&Entry::Complete(first));
         }
     }
@@ -183,7 +225,7 @@ impl Spool {
             return true;
         }
         self.settle();
-        if self.live_bytes + bytes <= self.limit {
+        if self.live.bytes + bytes <= self.limit {
             if self.file_bytes + bytes > self.limit {
                 self.rewrite();
             }
@@ -205,19 +247,13 @@ impl Spool {
             return;
         }
         let mut leaving = std::mem::take(&mut self.leaving);
-        leaving.retain(|call| match self.live.remove(call) {
-            Some(bytes) => {
-                self.live_bytes = self.live_bytes.saturating_sub(bytes);
-                true
-            }
-            None => false,
-        });
+        leaving.retain(|&call| self.live.remove(call));
         if leaving.is_empty() {
             return;
         }
         if self.live.is_empty() {
             self.replace(b"");
-        } else if self.file_bytes > MIN_REWRITE && self.file_bytes > 2 * self.live_bytes {
+        } else if self.file_bytes > MIN_REWRITE && self.file_bytes > 2 * self.live.bytes {
             self.rewrite();
         } else {
             let mut done = Vec::new();
@@ -232,9 +268,9 @@ impl Spool {
         let Some(file) = &mut self.file else { return };
         match file.read(limit) {
             Ok(bytes) => {
-                let mut kept = Vec::with_capacity(self.live_bytes);
+                let mut kept = Vec::with_capacity(self.live.bytes);
                 for entry in entry::decode(bytes).entries() {
-                    if self.live.contains_key(&entry.number()) {
+                    if self.live.contains(entry.number()) {
                         entry::encode_entry(&entry, &mut kept);
                     }
                 }
