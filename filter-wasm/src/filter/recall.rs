@@ -80,11 +80,13 @@ impl Filter {
         };
         let prefix = &line.prefix;
         // A number whose meaning is open says something of its stream each time.
-        let open_label = prefix.label.is_some() && prefix.task.is_none();
+        let open_label = prefix.is_doubtful();
         let head = prefix.len;
         if memory.state(layout) != state
             || memory.ranks.is_reading_block()
             || open_label
+            // A time before the prefixes is no part of the line's key.
+            || prefix.from > 0
             || head > MAX_HEAD
             || !has_known_escapes(line)
             || !line.escaped.starts_with(&line.text[..head])
