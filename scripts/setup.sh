@@ -20,8 +20,9 @@ need_compiler() {
 }
 
 # The filter is built for wasm32-wasip1. rustup's target is the short way; where that can't be had, Debian's
-# compiler for the web packages has what is needed, and both can stand on one machine.
+# compiler for the web packages has what is needed, and both can stand on one machine. binaryen makes the module smaller.
 need_wasm() {
+    have wasm-opt || apt_install binaryen
     if rustc --print target-libdir --target wasm32-wasip1 2>/dev/null | xargs -r ls >/dev/null 2>&1; then return; fi
     if have rustup && timeout 120 rustup target add wasm32-wasip1 >/dev/null 2>&1; then
         note "added rustup's target wasm32-wasip1"

@@ -157,7 +157,8 @@ pub(crate) fn push_number(out: &mut Vec<u8>, field: usize, digits: &[u8]) {
     json::push_escaped(out, OWN_FIELDS[field], &digits[zeros..]);
 }
 
-/// The step that a training loop prints: `step 19/40`, `step: 10`, `step=3`, `iteration        7/  500000`.
+/// The step that a training loop prints: `step 19/40`, `step: 10`, `global_step=3`, `iteration        7/  500000`, `iter 10: …`,
+/// `Iter [50/9000]`, and with the loss `steps: 10 loss: …` of DeepSpeed, or `[batch=10/4800]:` of Composer.
 pub(crate) fn step(text: &[u8]) -> Option<u64> {
     step_at(text).map(|(step, _)| step)
 }
@@ -167,37 +168,82 @@ pub(crate) fn step_at(text: &[u8]) -> Option<(u64, Span)> {
     let mut from = 0;
     while let Some(t) = find::text(&text[from..], b"te").map(|n| n + from) {
         from = t + 1;
-        let end = if text[t..].starts_with(b"tep") && t > 0 && text[t - 1].eq_ignore_ascii_case(&b's') {
-            t + 3
-        } else if text[t..].starts_with(b"teration") && t > 0 && text[t - 1].eq_ignore_ascii_case(&b'i') {
-            t + 8
-        } else {
-            continue;
-        };
-        let word = end - if text[t..].starts_with(b"tep") { 4 } else { 9 };
-        if word > 0 && text[word - 1].is_ascii_alphanumeric() {
-            continue;
+        if let Some(start) = behind_word(text, t).and_then(|end| behind_gap(text, end)) {
+            return digits_at(text, start);
         }
-        let gap = text[end..]
-            .iter()
-            .take(16)
-            .take_while(|b| matches!(b, b' ' | b':' | b'=' | b'"' | b'\'' | b'[' | b'#'))
-            .count();
-        let digits = text[end + gap..]
-            .iter()
-            .take(18)
-            .take_while(|b| b.is_ascii_digit())
-            .count();
-        let after = text.get(end + gap + digits);
-        if gap == 0
-            || digits == 0
-            || after.is_some_and(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_'))
-        {
-            continue;
-        }
-        let span = end + gap..end + gap + digits;
-        let written = std::str::from_utf8(&text[span.clone()]).ok()?;
-        return Some((written.parse().ok()?, span));
     }
-    None
+    let start = if text.starts_with(b"steps: ") && find::text(text, b" loss: ").is_some() {
+        7
+    } else if text.starts_with(b"[") {
+        find::text(&text[..text.len().min(24)], b"[batch=")? + 7
+    } else {
+        return None;
+    };
+    digits_at(text, start)
+}
+
+/// Words before `_step` of those that count the training's steps; others name settings (`warmup_step`) or values (`loss_step`).
+const COUNTED: [&[u8]; 6] = [
+    b"global",
+    b"train",
+    b"training",
+    b"current",
+    b"update",
+    b"optimizer",
+];
+
+/// The end of the word for a step whose `te` stands at `t`.
+fn behind_word(text: &[u8], t: usize) -> Option<usize> {
+    let rest = &text[t..];
+    let (first, letters) = if rest.starts_with(b"tep") {
+        (b's', 3)
+    } else if rest.starts_with(b"teration") {
+        (b'i', 8)
+    } else if rest.starts_with(b"ter") {
+        (b'i', 3)
+    } else {
+        return None;
+    };
+    let word = t
+        .checked_sub(1)
+        .filter(|&at| text[at].eq_ignore_ascii_case(&first))?;
+    let before = &text[..word];
+    let counts = match before.last() {
+        Some(b'_') => COUNTED
+            .iter()
+            .any(|name| before[..before.len() - 1].ends_with(name)),
+        Some(byte) => !byte.is_ascii_alphanumeric(),
+        None => true,
+    };
+    counts.then_some(t + letters)
+}
+
+/// Where the number begins behind what may stand between it and its word.
+fn behind_gap(text: &[u8], end: usize) -> Option<usize> {
+    let gap = text[end..]
+        .iter()
+        .take(16)
+        .take_while(|b| matches!(b, b' ' | b':' | b'=' | b'"' | b'\'' | b'[' | b'#'))
+        .count();
+    let start = end + gap;
+    let digits = text[start..]
+        .iter()
+        .take(18)
+        .take_while(|b| b.is_ascii_digit())
+        .count();
+    let after = text.get(start + digits);
+    let whole = !after.is_some_and(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_'));
+    (gap > 0 && digits > 0 && whole).then_some(start)
+}
+
+/// The number at `start`, with its span.
+fn digits_at(text: &[u8], start: usize) -> Option<(u64, Span)> {
+    let digits = text[start..]
+        .iter()
+        .take(18)
+        .take_while(|b| b.is_ascii_digit())
+        .count();
+    let span = start..start + digits;
+    let written = std::str::from_utf8(&text[span.clone()]).ok()?;
+    Some((written.parse().ok()?, span))
 }

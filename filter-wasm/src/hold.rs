@@ -50,7 +50,8 @@ pub(crate) struct Held {
     pub head: Vec<u8>,
     /// A further line did repeat it.
     pub head_repeats: bool,
-    /// Blank lines since the last other one: they are the record's only when it goes on behind them.
+    /// Blank lines since the last other one, and further lines of a log message before its trace: they are the record's only when
+    /// it goes on behind them.
     pub tail: Vec<Blank>,
     /// Number of the call that brought the last line.
     pub touched: u64,
@@ -61,7 +62,7 @@ pub(crate) struct Held {
     pub calls: Vec<u64>,
 }
 
-/// A blank line behind a held record.
+/// A line behind a held record that waits for what comes next.
 #[derive(Debug)]
 pub(crate) struct Blank {
     /// The line as it stands in its record.

@@ -138,6 +138,12 @@ pub(crate) fn read(text: &[u8], prefix: &Prefix, body: &[u8]) -> Option<Said> {
             let digit = body[at..].iter().take(60).position(u8::is_ascii_digit)?;
             number(body, at + digit).map(|(count, _)| Said::Retry(count))
         }
+        // DeepSpeed's launcher: `[2026-01-05 10:00:00,123] [INFO] [launch.py:164:main] dist_world_size=8`.
+        b'[' if line::contains(&body[..body.len().min(60)], b"] [launch.py:") => {
+            let at = find::text(body, b"dist_world_size=")? + 16;
+            whole(&body[at..]).map(Said::WorldSize)
+        }
+        b'A' => lightning_world(body).map(Said::WorldSize),
         b'S' => variable(body, b"SLURM_RESTART_COUNT=").map(Said::Attempt),
         b'T' => variable(body, b"TORCHELASTIC_RESTART_COUNT=").map(Said::Attempt),
         b'u' => megatron_world(body).map(Said::WorldSize),
@@ -199,6 +205,13 @@ fn ray_table(body: &[u8]) -> Option<WorkerRank> {
 fn megatron_world(body: &[u8]) -> Option<u32> {
     let rest = body.strip_prefix(b"using world size: ")?;
     number(rest, 0).map(|(size, _)| size)
+}
+
+/// `All distributed processes registered. Starting with 8 processes`
+fn lightning_world(body: &[u8]) -> Option<u32> {
+    let rest = body.strip_prefix(b"All distributed processes registered. Starting with ")?;
+    let (size, end) = number(rest, 0)?;
+    rest[end..].starts_with(b" process").then_some(size)
 }
 
 /// A line of a printed environment: the whole line is the variable.

@@ -157,14 +157,7 @@ const HEAD: usize = 96;
 /// glog's and c10's head: `[W1016 00:45:42.231728820 File.cpp:12] `, `E1123 18:55:57.024000 1 file.py:3] `.
 pub(crate) fn glog_level(text: &[u8]) -> Option<Level> {
     let bare = text.strip_prefix(b"[").unwrap_or(text);
-    let level = match bare.first()? {
-        b'D' | b'V' => Level::Debug,
-        b'I' => Level::Info,
-        b'W' => Level::Warn,
-        b'E' => Level::Error,
-        b'F' => Level::Critical,
-        _ => return None,
-    };
+    let level = level_letter(*bare.first()?)?;
     let digits = bare[1..].iter().take_while(|b| b.is_ascii_digit()).count();
     let time = bare.get(1 + digits..)?;
     let clock = (3..=8).contains(&digits)
@@ -234,7 +227,86 @@ pub(crate) fn level(text: &[u8]) -> Option<Level> {
         }
         at = end;
     }
-    None
+    other_level(text)
+}
+
+/// The level that is not a word of capitals: a letter behind a time, a word in structlog's brackets, JSON's or logfmt's member.
+fn other_level(text: &[u8]) -> Option<Level> {
+    match text.first()? {
+        b'{' => member_level(text),
+        b'[' if text.starts_with(b"[NeMo ") && text.get(7) == Some(&b' ') => level_letter(text[6]),
+        first @ (b'[' | b'0'..=b'9') => {
+            // Ray's `[2026-01-05 10:00:00,123 E 47 47]`, TensorFlow's `2026-01-05 10:00:00.123456: E xla/…`.
+            let time = if *first == b'[' { &text[1..] } else { text };
+            let end = time
+                .iter()
+                .take_while(|b| b.is_ascii_digit() || b"-:.,T ".contains(b))
+                .count();
+            if end >= 20 && time[end - 1] == b' ' && time.get(end + 1) == Some(&b' ') {
+                return level_letter(time[end]);
+            }
+            let open = find::byte(b'[', &text[..text.len().min(40)])?;
+            let word = text[open + 1..]
+                .iter()
+                .take_while(|b| b.is_ascii_lowercase())
+                .count();
+            let behind = trim_start(&text[open + 1 + word..]);
+            behind
+                .starts_with(b"]")
+                .then(|| any_level_word(&text[open + 1..open + 1 + word]))?
+        }
+        _ => {
+            let word = text
+                .iter()
+                .take(HEAD)
+                .take_while(|b| b.is_ascii_alphanumeric() || **b == b'_')
+                .count();
+            if word == 0 || text.get(word) != Some(&b'=') {
+                return None;
+            }
+            member_level(text)
+        }
+    }
+}
+
+/// The member of JSON or logfmt that says the level.
+fn member_level(text: &[u8]) -> Option<Level> {
+    [&b"level"[..], b"levelname", b"severity"]
+        .into_iter()
+        .find_map(|name| {
+            let at = find::text(text, name)?;
+            let alone = at == 0 || matches!(text[at - 1], b'"' | b' ');
+            let value = &text[at + name.len()..];
+            let gap = value.iter().take(5).take_while(|b| b"\"': =".contains(b)).count();
+            let word = value[gap..]
+                .iter()
+                .take_while(|b| b.is_ascii_alphabetic())
+                .count();
+            (alone && gap > 0).then(|| any_level_word(&value[gap..gap + word]))?
+        })
+}
+
+/// A level's letter.
+fn level_letter(letter: u8) -> Option<Level> {
+    Some(match letter {
+        b'D' | b'V' => Level::Debug,
+        b'I' => Level::Info,
+        b'W' => Level::Warn,
+        b'E' => Level::Error,
+        b'F' | b'C' => Level::Critical,
+        _ => return None,
+    })
+}
+
+/// A level's word, whatever its case.
+fn any_level_word(word: &[u8]) -> Option<Level> {
+    if word.eq_ignore_ascii_case(b"err") {
+        return Some(Level::Error);
+    }
+    if word.eq_ignore_ascii_case(b"panic") {
+        return Some(Level::Critical);
+    }
+    level_word(&word.to_ascii_uppercase())
 }
 
 /// Where the next four capitals in a row begin, from `from` on: the shortest level word has as many.
@@ -277,7 +349,7 @@ fn is_word(byte: u8) -> bool {
 fn level_word(word: &[u8]) -> Option<Level> {
     Some(match word {
         b"TRACE" | b"DEBUG" => Level::Debug,
-        b"INFO" | b"NOTICE" => Level::Info,
+        b"INFO" | b"NOTICE" | b"SUCCESS" => Level::Info,
         b"WARN" | b"WARNING" => Level::Warn,
         b"ERROR" => Level::Error,
         b"CRITICAL" | b"FATAL" => Level::Critical,
@@ -297,6 +369,7 @@ fn is_header(before: &[u8], after: Option<u8>) -> bool {
         || contains(before, b" - ")
         || before.ends_with(b":")
         || before.ends_with(b"[")
+        || before.ends_with(b" NCCL ")
 }
 
 /// The line begins a log record of its own, with a time.
@@ -329,6 +402,24 @@ pub(crate) fn differs_in_time(one: &[u8], other: &[u8]) -> bool {
         && timed
             .into_iter()
             .all(|(a, b)| a == b || (a.is_ascii_digit() && b.is_ascii_digit()))
+}
+
+/// The text begins with `head` but for numbers in it.
+pub(crate) fn differs_in_numbers(head: &[u8], text: &[u8]) -> bool {
+    let (mut head, mut text, mut differs) = (head, text, false);
+    let digits = |of: &[u8]| of.iter().take_while(|b| b.is_ascii_digit()).count();
+    while let Some(&byte) = head.first() {
+        let (one, other) = (digits(head).max(1), digits(text).max(1));
+        if byte.is_ascii_digit() != text.first().is_some_and(u8::is_ascii_digit) {
+            return false;
+        }
+        if !byte.is_ascii_digit() && text.first() != Some(&byte) {
+            return false;
+        }
+        differs |= head[..one] != text[..other];
+        (head, text) = (&head[one..], &text[other..]);
+    }
+    differs
 }
 
 /// The line begins a log record, a launcher's line, a progress bar: nothing that stands in the middle of a message.
@@ -366,6 +457,23 @@ pub(crate) fn starts_own_record(text: &[u8]) -> bool {
         || text.starts_with(b"+ ")
         || text.starts_with(b"++ ")
         || is_counter(text)
+}
+
+/// Where the text behind a redrawn bar begins, which was printed before the bar's own newline: behind the bracket that holds its
+/// times (`[00:00<00:12, 2.61it/s, loss=0.4]`).
+pub(crate) fn behind_bar(text: &[u8]) -> Option<usize> {
+    if text.last() == Some(&b']') {
+        return None;
+    }
+    let bar = find::text(&text[..text.len().min(HEAD)], b"%|")?;
+    let times = bar + find::byte(b'[', &text[bar..])?;
+    let behind = times + find::byte(b']', &text[times..])? + 1;
+    let elapsed = text[times + 1..]
+        .iter()
+        .take_while(|b| b.is_ascii_digit())
+        .count();
+    (elapsed > 0 && text.get(times + 1 + elapsed) == Some(&b':') && !is_blank(&text[behind..]))
+        .then_some(behind)
 }
 
 /// tqdm's bar: `  6%|▋   | 89/1398 [1:32:11<25:28:13, 70.05s/it]`, `0it [00:00, ?it/s]`.
@@ -421,5 +529,11 @@ pub(crate) fn inline_rank_at(text: &[u8]) -> Option<(u32, Range<usize>)> {
         }
         from = open + 1;
     }
-    None
+    // Composer's header: `2026-01-05 10:00:00,123: rank1[4711][MainThread]: INFO: …`.
+    let at = find::text(
+        head.first().filter(|b| b.is_ascii_digit()).map(|_| head)?,
+        b": rank",
+    )? + 6;
+    let (rank, end) = crate::prefix::number(head, at)?;
+    (has_clock(head) && head.get(end) == Some(&b'[')).then_some((rank, at..end))
 }

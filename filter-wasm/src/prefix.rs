@@ -15,6 +15,8 @@ const MAX_RANK: u32 = 9_999_999;
 pub(crate) struct Prefix {
     /// Bytes of the line that belong to the prefixes.
     pub len: usize,
+    /// Where in them the writer's own begin: before it stands a time, which differs from line to line.
+    pub from: usize,
     /// Global rank as a process itself says it (`[rank3]:`, `[Rank 3]`).
     pub rank: Option<u32>,
     /// Task number that a launcher surely put there (mpirun's `[1,3]<stdout>:`): the rank when every task is one.
@@ -27,6 +29,8 @@ pub(crate) struct Prefix {
     pub node_rank: Option<u32>,
     /// A configured pattern read it.
     pub configured: bool,
+    /// Ordinary text begins so too: `stderr: `, `<3> `.
+    pub weak: bool,
     /// The number of a `[rank3]:` that may be torchrun's tee for a role named `rank`: nothing stands behind its colon.
     pub teed: Option<u32>,
     /// Two of the prefixes are what processes say of themselves, and they say different ranks.
@@ -48,9 +52,9 @@ pub(crate) struct Prefix {
 }
 
 impl Prefix {
-    /// Its number may as well be a part of the text.
+    /// It may as well be a part of the text.
     pub(crate) fn is_doubtful(&self) -> bool {
-        self.label.is_some() && self.task.is_none()
+        self.weak || (self.label.is_some() && self.task.is_none())
     }
 }
 
@@ -62,21 +66,31 @@ pub(crate) fn parse(line: &[u8]) -> Prefix {
         Some(b' ' | b'0'..=b'9') => {
             srun(line, &mut prefix);
             if prefix.len == 0 {
-                return prefix;
+                timed(line, &mut prefix);
             }
-            prefix.cuts[0] = prefix.len;
-            prefix.count = 1;
-        }
-        Some(b'[' | b'(') => {}
-        Some(byte) if byte.is_ascii_alphabetic() => {
-            template(line, &mut prefix);
             if prefix.len == 0 {
                 return prefix;
             }
-            prefix.cuts[0] = prefix.len;
-            prefix.count = 1;
+        }
+        Some(b'[') if line.get(25) == Some(&b']') => timed(line, &mut prefix),
+        Some(b'[' | b'(') => {}
+        Some(byte) if byte.is_ascii_alphabetic() || *byte == b'<' => {
+            template(line, 0, &mut prefix);
+            if prefix.len == 0 {
+                named_channel(line, &mut prefix);
+            }
+            if prefix.len == 0 {
+                timed(line, &mut prefix);
+            }
+            if prefix.len == 0 {
+                return prefix;
+            }
         }
         _ => return prefix,
+    }
+    if prefix.len > 0 {
+        prefix.cuts[0] = prefix.len;
+        prefix.count = 1;
     }
     further(line, &mut prefix);
     if prefix.len == 0 && line.first() == Some(&b'[') {
@@ -92,6 +106,7 @@ fn further(line: &[u8], prefix: &mut Prefix) {
         let more = match line.get(at) {
             Some(b'[') => bracket(line, at, prefix),
             Some(b'(') => paren(line, at, prefix),
+            Some(b'R' | b'r') if !prefix.template => template(line, at, prefix),
             _ => false,
         };
         if !more {
@@ -191,8 +206,97 @@ fn behind_colon(line: &[u8], colon: usize) -> usize {
     }
 }
 
-/// `[1,3]<stderr>:` and `[1,3]:` of Open MPI up to 4, `[prterun-node-7@1,3]<stdout>: ` of 5, also with `[node:pid]` behind it
-/// (`tag-detailed`), and `[3]<stdout>:` of Horovod.
+/// What stands between a launcher's tag and its colon.
+const CHANNELS: [&[u8]; 3] = [b"<stdout>", b"<stderr>", b"<stddiag>"];
+
+/// A time and mpirun's tag behind it: `Sat Nov 28 04:18:07 2026[1,3]<stderr>:` of Open MPI up to 4, `[Sat Nov 28 04:18:07
+/// 2026][1,3]<stderr>: ` of 5, or an ISO time and a space, as is put before lines that are kept. Without tags only the
+/// channel follows Open MPI's own time (`Sat Nov 28 04:18:07 2026<stderr>:`).
+fn timed(line: &[u8], prefix: &mut Prefix) {
+    let bracketed = usize::from(line.first() == Some(&b'['));
+    let ctime = line.get(bracketed..bracketed + 24).is_some_and(is_ctime);
+    let from = if ctime {
+        2 * bracketed + 24
+    } else if matches!(line.get(4..11), Some([b'-', _, _, b'-', _, _, b'T' | b' '])) {
+        let Some(space) = line[11..].iter().take(24).position(|&b| b == b' ') else {
+            return;
+        };
+        11 + space + 1
+    } else {
+        return;
+    };
+    if line.get(from) == Some(&b'[') {
+        let close = line[from..].iter().take(80).position(|&b| b == b']');
+        if let Some(close) = close.map(|length| from + length) {
+            let inside = &line[from + 1..close];
+            // A collector's time also stands before what processes and torchrun put there.
+            let collected = !ctime && line[10] == b'T';
+            if mpirun(line, inside, close, prefix) || (collected && named(line, from, inside, close, prefix))
+            {
+                prefix.from = from;
+            }
+        }
+    } else if ctime
+        && let Some(channel) = CHANNELS.into_iter().find(|name| line[from..].starts_with(name))
+        && line.get(from + channel.len()) == Some(&b':')
+    {
+        (prefix.from, prefix.len) = (from, behind_tag(line, from + channel.len()));
+    }
+}
+
+/// `Sat Nov 28 04:18:07 2026`
+fn is_ctime(text: &[u8]) -> bool {
+    matches!(
+        text,
+        [
+            _,
+            _,
+            _,
+            b' ',
+            _,
+            _,
+            _,
+            b' ',
+            _,
+            _,
+            b' ',
+            _,
+            _,
+            b':',
+            _,
+            _,
+            b':',
+            _,
+            _,
+            b' ',
+            _,
+            _,
+            _,
+            b'0'..=b'9'
+        ]
+    )
+}
+
+/// `<3> `, a number as hydra's and torchrun's patterns put it, which may be local; `stderr: ` of Accelerate, which runs scripts.
+fn named_channel(line: &[u8], prefix: &mut Prefix) {
+    if line.starts_with(b"stderr: ") || line.starts_with(b"stdout: ") {
+        prefix.len = 8;
+    } else if line[0] == b'<'
+        && let Some((_, end)) = number(line, 1)
+        && line[end..].starts_with(b"> ")
+    {
+        prefix.len = end + 2;
+    }
+    prefix.weak = prefix.len > 0;
+}
+
+/// Behind a tag's colon. Open MPI puts nothing there up to 4 and a space since 5. What programs indent by is even.
+fn behind_tag(line: &[u8], colon: usize) -> usize {
+    colon + 1 + crate::line::indent(&line[colon + 1..]) % 2
+}
+
+/// `[1,3]<stderr>:` and `[1,3]:` of Open MPI, `[prterun-node-7@1,3]<stdout>: ` with its full name (since 5), also with `[node:pid]`
+/// behind it (`tag-detailed`), and `[3]<stdout>:` of Horovod.
 fn mpirun(line: &[u8], inside: &[u8], close: usize, prefix: &mut Prefix) -> bool {
     let at_sign = inside.iter().rposition(|&b| b == b'@');
     let numbers = &inside[at_sign.map_or(0, |at| at + 1)..];
@@ -200,15 +304,12 @@ fn mpirun(line: &[u8], inside: &[u8], close: usize, prefix: &mut Prefix) -> bool
         return false;
     };
     let mut colon = close + 1;
-    if at_sign.is_some()
-        && line.get(colon) == Some(&b'[')
+    if line.get(colon) == Some(&b'[')
         && let Some(length) = line[colon..].iter().take(80).position(|&b| b == b']')
     {
         colon += length + 1;
     }
-    let channel = [&b"<stdout>"[..], b"<stderr>", b"<stddiag>"]
-        .into_iter()
-        .find(|name| line[colon..].starts_with(name));
+    let channel = CHANNELS.into_iter().find(|name| line[colon..].starts_with(name));
     colon += channel.map_or(0, |name| name.len());
     let rank = match numbers.get(end) {
         None if channel.is_some() => first,
@@ -222,12 +323,7 @@ fn mpirun(line: &[u8], inside: &[u8], close: usize, prefix: &mut Prefix) -> bool
         return false;
     }
     prefix.task = Some(rank);
-    // Up to 4 nothing stands behind the colon: a space there is the line's own indentation.
-    prefix.len = if at_sign.is_some() {
-        behind_colon(line, colon)
-    } else {
-        colon + 1
-    };
+    prefix.len = behind_tag(line, colon);
     prefix.excepthook = false;
     true
 }
@@ -272,17 +368,19 @@ fn says(prefix: &mut Prefix, rank: u32) {
     prefix.contradictory |= before.is_some_and(|before| before != rank && prefix.teed != Some(before));
 }
 
-/// `[E1016 00:45:42 …` and `[W socket.cpp:…`: c10's own header, which stands right behind its `[rank3]:`.
+/// `[E1016 00:45:42 …`, `[W socket.cpp:…` and `W1016 00:45:42 …`: the header of c10's and torch's loggers, which stands right behind
+/// their `[rank3]:`.
 fn is_c10(text: &[u8]) -> bool {
-    matches!(
-        text,
-        [
-            b'[',
-            b'D' | b'I' | b'W' | b'E' | b'F' | b'V',
-            b' ' | b'0'..=b'9',
-            ..
-        ]
-    )
+    crate::line::glog_level(text).is_some()
+        || matches!(
+            text,
+            [
+                b'[',
+                b'D' | b'I' | b'W' | b'E' | b'F' | b'V',
+                b' ' | b'0'..=b'9',
+                ..
+            ]
+        )
 }
 
 /// `[Rank 3]`, `[rank 3]`, `[rank=3]`, `[rank: 3]`, `[RANK3]` at the head of a line
@@ -305,39 +403,39 @@ fn spelled(line: &[u8], inside: &[u8], close: usize, prefix: &mut Prefix) -> boo
 }
 
 /// `R0/default0| ` and its like: torchrun's own template for the prefix, as far as it has no spaces and ends in a bar.
-fn template(line: &[u8], prefix: &mut Prefix) {
+fn template(line: &[u8], at: usize, prefix: &mut Prefix) -> bool {
+    let text = &line[at..];
     // Nearly no line has a bar there.
-    if find::byte(b'|', &line[..line.len().min(41)]).is_none() {
-        return;
+    if find::byte(b'|', &text[..text.len().min(41)]).is_none() {
+        return false;
     }
-    let token = line.iter().take(40).take_while(|b| is_template_byte(b)).count();
-    if line.get(token) != Some(&b'|') || !line[..token].iter().any(u8::is_ascii_digit) {
-        return;
+    let token = text.iter().take(40).take_while(|b| is_template_byte(b)).count();
+    if text.get(token) != Some(&b'|') || !text[..token].iter().any(u8::is_ascii_digit) {
+        return false;
     }
-    let mut from = 0;
-    for part in line[..token].split(|b| matches!(b, b'/' | b':')) {
+    let (mut from, mut said) = (at, false);
+    for part in text[..token].split(|b| matches!(b, b'/' | b':')) {
         let letters = part.iter().take_while(|b| !b.is_ascii_digit()).count();
         if let Some((number, end)) = number(part, letters)
             && end == part.len()
         {
             if part[..letters].eq_ignore_ascii_case(b"r") || part[..letters].eq_ignore_ascii_case(b"rank") {
                 prefix.rank = Some(number);
+                said = true;
             } else if letters > 0 {
                 prefix.local_rank = Some(number);
                 prefix.role = Some((from, from + letters));
+                said = true;
             }
         }
         from += part.len() + 1;
     }
-    if prefix.rank.is_none() && prefix.local_rank.is_none() {
-        return;
+    if !said {
+        return false;
     }
     prefix.template = true;
-    prefix.len = if line.get(token + 1) == Some(&b' ') {
-        token + 2
-    } else {
-        token + 1
-    };
+    prefix.len = at + token + 1 + usize::from(text.get(token + 1) == Some(&b' '));
+    true
 }
 
 /// Another process's prefix of that kind stands inside the line: several of them wrote it.
@@ -352,7 +450,7 @@ pub(crate) fn is_torn(body: &[u8]) -> bool {
                 .take_while(|b| is_template_byte(b))
                 .count();
         let mut inner = Prefix::default();
-        template(&body[start..], &mut inner);
+        template(body, start, &mut inner);
         if inner.rank.is_some() {
             return true;
         }
@@ -411,7 +509,7 @@ pub(crate) fn worker(parentheses: &[u8]) -> Option<(u32, u64)> {
     Some((pid, launch::address(address)))
 }
 
-/// `(RayTrainWorker pid=4411, ip=10.0.0.70) ` and vLLM's `(EngineCore_0 pid=12) `
+/// `(RayTrainWorker pid=4411, ip=10.0.0.70) `, vLLM's `(EngineCore_0 pid=12) `, and `(raylet, ip=10.0.0.70) ` of Ray's own
 fn paren(line: &[u8], at: usize, prefix: &mut Prefix) -> bool {
     let Some(close) = line
         .iter()
@@ -423,13 +521,17 @@ fn paren(line: &[u8], at: usize, prefix: &mut Prefix) -> bool {
         return false;
     };
     let inside = &line[at + 1..close];
-    let Some(pid) = find::text(inside, b"pid=") else {
-        return false;
-    };
-    if number(inside, pid + 4).is_none() {
+    let worker = find::text(inside, b"pid=").is_some_and(|pid| number(inside, pid + 4).is_some());
+    let daemon = [&b"raylet"[..], b"gcs_server"].into_iter().any(|name| {
+        inside
+            .strip_prefix(name)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(b", ip="))
+    });
+    let known = worker || (daemon && line.get(close + 1) == Some(&b' '));
+    if !known {
         return false;
     }
-    prefix.worker = at == 0;
+    prefix.worker = worker && at == 0;
     prefix.len = if line.get(close + 1) == Some(&b' ') {
         close + 2
     } else {

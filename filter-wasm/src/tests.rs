@@ -139,6 +139,35 @@ fn a_hosts_name_before_every_line_is_no_evidence_of_one_write() {
 }
 
 #[test]
+fn names_before_every_line_tell_writers_apart() {
+    for [one, other] in [
+        ["node1: ", "node2: "],
+        ["worker-0  | ", "worker-1  | "],
+        ["[pod/llama-worker-0/pytorch] ", "[pod/llama-worker-1/pytorch] "],
+        ["<0> ", "<1> "],
+    ] {
+        let mut run = Run::new(Config::default());
+        let traceback = |name: &str, message| {
+            [
+                format!("{name}Traceback (most recent call last):"),
+                format!("{name}  File \"train.py\", line 3, in <module>"),
+                format!("{name}ValueError: {message}"),
+            ]
+        };
+        let (ours, theirs) = (traceback(one, "a"), traceback(other, "b"));
+        for (line, their) in ours.iter().zip(&theirs) {
+            run.line(line);
+            run.line(their);
+        }
+        assert_eq!(
+            logs(&run.finish()),
+            [ours.join("\n"), theirs.join("\n")],
+            "{one:?}"
+        );
+    }
+}
+
+#[test]
 fn asyncios_announcement_and_its_traceback_are_one_record() {
     let mut run = Run::new(Config::default());
     run.line("ERROR:asyncio:Task exception was never retrieved");
@@ -304,7 +333,7 @@ fn bounds_hold_and_lose_nothing() {
 }
 
 /// Lines as failures and ordinary programs print them; `#` becomes the line's number, so that each is known again.
-const POOL: [&str; 34] = [
+const POOL: [&str; 44] = [
     "Traceback (most recent call last):",
     "  File \"/a/b.py\", line #, in f",
     "    x = #",
@@ -339,9 +368,19 @@ const POOL: [&str; 34] = [
     "ERROR 04-14 13:53:52 a.py:1] Traceback (most recent call last):",
     "ERROR 04-14 13:53:52 a.py:1]   File \"a.py\", line #",
     "50%|x| 1/2 [00:01<00:01, 1s/it][rank1]: Traceback (most recent call last):",
+    "50%|x| 1/2 [00:01<00:01, 1s/it]2026-01-01 10:00:00,# ERROR a.b: failed #",
+    "50%|x| 1/2 [00:01<00:01, 1s/it][rank1]:[E626 06:24:44.905881913 A.cpp:#] b",
+    "epoch #: Fatal Python error: Aborted",
+    "  - further #",
+    "[node:47:0:#] Caught signal 11 (Segmentation fault)",
+    "==== backtrace (tid: #) ====",
+    " 0 0x000# f()",
+    "=======================",
+    "==#==ERROR: AddressSanitizer: heap-use-after-free",
+    "ray::f() (pid=#)",
 ];
 
-const PREFIXES: [&str; 9] = [
+const PREFIXES: [&str; 15] = [
     "",
     "",
     "[rank0]: ",
@@ -351,6 +390,12 @@ const PREFIXES: [&str; 9] = [
     "[default0]:",
     "[1,3]<stderr>:",
     "(W pid=3) ",
+    "stderr: ",
+    "<3> ",
+    "[1,3]<stderr>: ",
+    "Sat Nov 28 04:28:34 2026[1,3]<stderr>:",
+    "node1: ",
+    "node2: ",
 ];
 
 #[derive(Debug, Clone)]

@@ -69,15 +69,7 @@ impl Filter {
             std::mem::take(&mut self.out)
         };
         out.clear();
-        match text {
-            Some(text) => {
-                out.extend_from_slice(&record[..scan.log.start]);
-                out.extend_from_slice(&text);
-                let newline = scan.log.end - if line.newline { 2 } else { 0 };
-                out.extend_from_slice(&record[newline..scan.end]);
-            }
-            None => out.extend_from_slice(&record[..scan.end]),
-        }
+        push_members(line, text.as_deref(), &mut out);
         line.fields.write(common, scan.present, &mut out);
         if behind || late {
             push_time(&mut out, ts);
@@ -182,6 +174,19 @@ impl Filter {
         let prefix = &line.text[..line.prefix.len];
         (strip && line.escaped.starts_with(prefix)).then(|| Cow::Borrowed(&line.escaped[line.prefix.len..]))
     }
+}
+
+/// Appends the line's record up to its closing brace, with another text of the line.
+pub(super) fn push_members(line: &Line<'_>, text: Option<&[u8]>, out: &mut Vec<u8>) {
+    let (record, scan) = (line.source.record, line.source.scan);
+    let Some(text) = text else {
+        out.extend_from_slice(&record[..scan.end]);
+        return;
+    };
+    out.extend_from_slice(&record[..scan.log.start]);
+    out.extend_from_slice(text);
+    let newline = scan.log.end - if line.newline { 2 } else { 0 };
+    out.extend_from_slice(&record[newline..scan.end]);
 }
 
 /// Appends the record's own time, for one that leaves on another call.

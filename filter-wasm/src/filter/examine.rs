@@ -37,10 +37,14 @@ pub(super) struct Line<'a> {
     pub prefix: Prefix,
     /// Behind the prefixes; of a redrawn bar the last state.
     pub body: &'a [u8],
+    /// Where in the body something begins that was printed behind a bar, and its own prefixes; or 0.
+    pub glued: usize,
     pub stream: Key,
     /// 1 for stderr, 0 for anything else.
     pub stderr: usize,
     pub key: Key,
+    /// The key it had while what begins it was taken for a prefix.
+    pub given_up: Option<Key>,
     pub fields: Fields,
 }
 
@@ -48,7 +52,9 @@ impl Line<'_> {
     /// What was taken for a launcher's prefix is the line's own text.
     pub(super) fn forget_prefix(&mut self) {
         self.prefix = Prefix::default();
+        self.given_up = Some(self.key);
         self.body = text::last_state(self.text);
+        self.glued = 0;
         self.key = self.stream;
         self.fields.rank = None;
         self.fields.local_rank = None;
@@ -78,7 +84,8 @@ impl Filter {
             Escapes::None | Escapes::Quotes => behind,
         });
         let stream = stream_key(source.tag ^ memory.pod, source.record, source.scan);
-        let key = key_of(stream, &text[..prefix.len]);
+        let key = key_of(stream, &text[prefix.from..prefix.len]);
+        let glued = line::behind_bar(body).map_or(0, |bar| bar + prefix::parse(&body[bar..]).len);
         memory.read_launcher(text, &prefix, body);
         let ranks = memory.ranks.ranks(text, &prefix, body, &self.config);
         let mut fields = Fields {
@@ -87,7 +94,7 @@ impl Filter {
             node_rank: ranks.node_rank,
             attempt: memory.attempt,
             world_size: memory.world_size,
-            level: line::level(body),
+            level: line::level(&body[glued..]),
             step: fields::step(body),
             ..Fields::default()
         };
@@ -104,9 +111,11 @@ impl Filter {
             text,
             prefix,
             body,
+            glued,
             stream,
             stderr,
             key,
+            given_up: None,
             fields,
         }
     }
@@ -136,7 +145,7 @@ pub(super) fn outer_keys(line: &Line<'_>) -> Vec<Key> {
             outer
                 .iter()
                 .rev()
-                .map(|&cut| key_of(line.stream, &line.text[..cut])),
+                .map(|&cut| key_of(line.stream, &line.text[line.prefix.from..cut])),
         );
         keys.push(line.stream);
     }

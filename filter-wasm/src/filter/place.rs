@@ -13,7 +13,7 @@ use super::{Decision, Filter, emit};
 /// Most held records of deeper keys that are asked whether a line without their prefixes is theirs.
 const MAX_ASKED: u32 = 8;
 
-/// Most blank lines that wait behind a held record.
+/// Most lines that wait behind a held record.
 const MAX_TAIL: usize = 16;
 
 impl Filter {
@@ -21,7 +21,7 @@ impl Filter {
     pub(super) fn place(&mut self, mut line: Line<'_>) -> Decision {
         if self.config.merge {
             if !self.waiting.nothing_held() {
-                if line.prefix.label.is_some() && self.waiting.has_numbered() && self.is_numbered(&line) {
+                if line.prefix.is_doubtful() && self.is_text_of_a_record(&line) {
                     line.forget_prefix();
                 }
                 self.close_aged(line.source.tag, line.source.ts);
@@ -30,15 +30,11 @@ impl Filter {
                 }
             }
             self.tags.get(line.source.tag, &self.config).last_key[line.stderr] = line.key;
-            let view = View {
-                text: line.body,
-                ..View::default()
-            };
             let configured = self.rules.as_ref().is_some_and(|rules| rules.starts(line.body));
             let start = if configured {
                 Start::plain(Shape::Configured)
             } else {
-                Shape::start(&view, line.fields.level)
+                start_of(&line)
             };
             if let Some(start) = start {
                 self.hold(&line, start);
@@ -83,16 +79,22 @@ impl Filter {
         self.leave(&line)
     }
 
-    /// The label at the line's head is the number of a frame: the record at hand, of lines without prefixes, has such.
-    fn is_numbered(&self, line: &Line<'_>) -> bool {
+    /// What may be a prefix is text of the record at hand, whose lines have none: the number of a frame, or a message's line
+    /// that came with the same write.
+    fn is_text_of_a_record(&self, line: &Line<'_>) -> bool {
         let of_stream = || {
             self.waiting
                 .held()
                 .iter()
                 .filter(|held| held.stream == line.stream)
         };
-        of_stream().any(|held| held.shape.is_numbered() && held.key == line.stream)
-            && !of_stream().any(|held| held.owns(line.key))
+        let write_ns = self.config.burst_ms.saturating_mul(10_000);
+        let goes_on = |held: &Held| {
+            let next =
+                held.touched + 1 == self.call && line.source.ts.saturating_sub(held.last_ts) <= write_ns;
+            held.key == line.stream && (held.shape.is_numbered() || (next && held.lines > 1))
+        };
+        of_stream().any(goes_on) && !of_stream().any(|held| held.owns(line.key))
     }
 
     /// Gives the line to the held record that it continues. Records of its key that it doesn't continue are closed.
@@ -150,7 +152,12 @@ impl Filter {
         if !self.waiting.is_owned(line.key) {
             return;
         }
-        let owns = |held: &Held| held.stream == line.stream && held.owns(line.key) && taker != Some(held.id);
+        let owns = |held: &Held| {
+            held.stream == line.stream
+                && held.owns(line.key)
+                && taker != Some(held.id)
+                && !is_anothers(held, line.body)
+        };
         while let Some(index) = self.waiting.held().iter().position(owns) {
             self.close(index);
         }
@@ -165,7 +172,7 @@ impl Filter {
         let (text, head, offset) = behind_head(held, line.body);
         let logged = head != Head::Missing;
         let blank = line::is_blank(text);
-        if held.head_repeats && !logged && !blank {
+        if !logged && !blank && (held.head_repeats || is_anothers(held, text)) {
             return None;
         }
         let gap = line.source.ts.saturating_sub(held.last_ts);
@@ -188,9 +195,11 @@ impl Filter {
             Step::Other => false,
             Step::Join { sure } => !foreign || sure || blank,
             Step::Exception(..) => !foreign,
+            Step::Perhaps => !foreign,
             Step::Last => true,
         };
-        if !joins || (blank && held.tail.len() >= MAX_TAIL) {
+        let waits = blank || step == Step::Perhaps;
+        if !joins || (waits && held.tail.len() >= MAX_TAIL) {
             return None;
         }
         let before = std::mem::replace(&mut held.shape, shape);
@@ -209,11 +218,12 @@ impl Filter {
         if let Step::Exception(from, to) = step {
             held.fields.exception = text[from..to].to_vec();
         }
-        if foreign && !blank {
-            self.waiting.adopt(index, line.key);
+        let stray = line.given_up.or((foreign && !blank).then_some(line.key));
+        if let Some(key) = stray {
+            self.waiting.adopt(index, key);
         }
         let calls = self.calls_of(line.source);
-        if blank {
+        if waits {
             let blank = self.blank(line, calls);
             self.waiting.append_blank(index, blank, line.source.ts);
         } else {
@@ -229,16 +239,17 @@ impl Filter {
         Some(step == Step::Last || full)
     }
 
-    /// A blank line with its own record, for the case that the held one ends before it.
+    /// A line that waits, with its own record for the case that the held one ends before it.
     fn blank(&mut self, line: &Line<'_>, calls: Vec<u64>) -> Blank {
         let mut record = self.waiting.buffer();
-        record.extend_from_slice(&line.source.record[..line.source.scan.end]);
+        let shown = self.shown(line);
+        emit::push_members(line, shown.as_deref(), &mut record);
         let common = &self.tags.get(line.source.tag, &self.config).common;
         line.fields.write(common, line.source.scan.present, &mut record);
         emit::push_time(&mut record, line.source.ts);
         record.extend_from_slice(&line.source.record[line.source.scan.end..]);
         Blank {
-            escaped: line.escaped.to_vec(),
+            escaped: shown.as_deref().unwrap_or(line.escaped).to_vec(),
             record,
             calls,
         }
@@ -261,7 +272,10 @@ impl Filter {
             fields.exception = line.body[from..to].to_vec();
         }
         let head = match start.shape {
-            Shape::Announced(_) => line.body[..line.body.len().min(400)].to_vec(),
+            Shape::Announced(_) => {
+                let head = &line.body[start.head..];
+                head[..head.len().min(400)].to_vec()
+            }
             _ if line::is_bar(&line.body[..start.head]) => Vec::new(),
             _ => line.body[..start.head].to_vec(),
         };
@@ -322,6 +336,32 @@ impl Filter {
             self.close(index);
         }
     }
+}
+
+/// The record that the line's text begins, or what was printed behind a bar in it.
+fn start_of(line: &Line<'_>) -> Option<Start> {
+    let at = line.glued;
+    let view = View {
+        text: &line.body[at..],
+        ..View::default()
+    };
+    let start = Shape::start(&view, line.fields.level)?;
+    Some(Start {
+        head: start.head + at,
+        exception: start.exception.map(|(from, to)| (from + at, to + at)),
+        ..start
+    })
+}
+
+/// The record's lines begin with somebody's name, and this one with another's of the same kind: `node2: ` for `node1: `.
+///
+/// Such names are no part of the key, since nothing but the head of a traceback behind one tells it from text.
+fn is_anothers(held: &Held, text: &[u8]) -> bool {
+    !held.head.is_empty()
+        && !matches!(held.shape, Shape::Announced(_))
+        && line::differs_in_numbers(&held.head, text)
+        && !line::has_clock(&held.head)
+        && !line::starts_own_record(&held.head)
 }
 
 /// How a line begins, compared with the head of the record's first one.

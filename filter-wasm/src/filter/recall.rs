@@ -133,6 +133,8 @@ impl Filter {
         // A number whose meaning is open says something of its stream each time.
         if memory.ranks.is_reading_block()
             || prefix.is_doubtful()
+            // A time before the prefixes is no part of the line's key.
+            || prefix.from > 0
             || head > MAX_HEAD
             || memory.state() != state
             || !has_known_escapes(line)

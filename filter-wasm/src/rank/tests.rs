@@ -58,6 +58,14 @@ fn processes_that_say_their_rank() {
         ("[rank3]:[W1016 00:45:42.231728820 File.cpp:12] x", "3"),
         ("[rank3]:[E ProcessGroupNCCL.cpp:828] x", "3"),
         ("[Rank 3] loading", "3"),
+        (
+            "2026-02-01 10:00:00,123: rank3[4711][MainThread]: INFO: composer.trainer: x",
+            "3",
+        ),
+        ("stderr: [rank3]: stopped by a peer", "3"),
+        ("2026-11-28T04:28:34.123456789Z [rank3]: stopped by a peer", "3"),
+        ("[rank3]:W1128 04:45:34.749000 24868 torch/_dynamo/a.py:1] x", "3"),
+        ("composer: rank3[4711] says", ""),
         ("[RANK 3] loading", "3"),
         ("[rank: 3] Seed set to 42", "3"),
         ("[rank=3] loading", "3"),
@@ -94,6 +102,16 @@ fn launchers_that_tag_each_line() {
         ("[1,3]:loading", "3"),
         ("[prterun-node-7-4711@1,3]<stdout>: loading", "3"),
         ("[prterun-node-7-4711@1,3][node-7:4712]<stderr>: loading", "3"),
+        ("[1,3][node-7:4712]<stderr>: loading", "3"),
+        ("Sat Nov 28 04:28:34 2026[1,3]<stdout>:loading", "3"),
+        ("[Sat Nov 28 04:28:34 2026][1,3]<stdout>: loading", "3"),
+        ("Mon Oct 19 20:44:09 2020[3]<stderr>:loading", "3"),
+        ("2026-11-28T04:28:34.123456Z [1,3]<stdout>:loading", "3"),
+        ("2026-11-28 04:28:34,123 [1,3]<stdout>:loading", "3"),
+        ("Sat Nov 28 04:28:34 2026<stdout>:loading", ""),
+        ("2026-11-28 04:28:34,123 [1,3] loading", ""),
+        ("<3> loading", ""),
+        ("stderr: loading", ""),
         ("[3]<stdout>:loading", "3"),
         ("[3]<stderr>:loading", "3"),
         ("[1,3] loading", ""),
@@ -205,6 +223,97 @@ fn torchruns_block_ties_local_ranks_to_global_ones() {
     // The same words in an ordinary text are none of torchrun's.
     lines[0] = "Rendezvous complete for workers. Result:";
     assert_eq!(fields("rank", "", &Value::Null, &lines)[11..], ["", "", ""]);
+}
+
+#[test]
+fn launchers_say_how_many_processes_there_are() {
+    for (line, size) in [
+        (
+            "[2026-11-28 10:00:00,123] [INFO] [launch.py:164:main] dist_world_size=8",
+            "8",
+        ),
+        (
+            "All distributed processes registered. Starting with 8 processes",
+            "8",
+        ),
+        ("Initializing distributed: GLOBAL_RANK: 1, MEMBER: 2/8", "8"),
+        ("using world size: 8, data-parallel size: 2", "8"),
+        ("dist_world_size=8", ""),
+        ("All distributed processes registered. Starting with care", ""),
+    ] {
+        assert_eq!(
+            fields("world_size", "", &Value::Null, &[line, "b"])[1],
+            size,
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn loggers_print_their_level() {
+    for (line, level) in [
+        ("2026-01-05 10:00:00 [error    ] x  rank=3", "error"),
+        ("2026-01-05T10:00:00.630238Z [info     ] x", "info"),
+        ("[warning  ] x", "warn"),
+        (
+            "[2026-01-05 10:00:00,123 E 47 47] (raylet) node_manager.cc:3071: x",
+            "error",
+        ),
+        ("(raylet) [2026-01-05 10:00:00,123 W 47 47] x", "warn"),
+        (
+            "2026-01-05 10:00:00.123456: F external/xla/a.cc:12] x",
+            "critical",
+        ),
+        ("[NeMo W 2026-01-05 10:00:00 nemo_logging:405] x", "warn"),
+        (r#"{"ts": 1, "level": "error", "msg": "x"}"#, "error"),
+        (r#"{"severity":"WARNING","message":"x"}"#, "warn"),
+        (r#"{"levelname": "Info", "msg": "x"}"#, "info"),
+        ("ts=2026-01-05T10:00:00Z level=warn msg=x", "warn"),
+        ("level=ERR msg=x", "error"),
+        ("n01:12:34 [0] NCCL INFO x", "info"),
+        ("n01:12:34 [0] net.cc:12 NCCL WARN x", "warn"),
+        ("2026-01-05 10:00:00.123 | SUCCESS  | a:b:3 - x", "info"),
+        (
+            " 50%|#  | 1/2 [00:01<00:01, 1.00s/it]2026-01-05 10:00:00,123 ERROR x",
+            "error",
+        ),
+        ("level=3 x", ""),
+        (r#"{"noise_level": "error"}"#, ""),
+        ("[one] x", ""),
+        ("2026-01-05 10:00:00 E x", "error"),
+        ("2026-01-05 10:00:00 A x", ""),
+        ("a level=error in a sentence", ""),
+    ] {
+        assert_eq!(fields("level", "", &Value::Null, &[line])[0], level, "{line}");
+    }
+}
+
+#[test]
+fn training_loops_print_their_step() {
+    for (line, step) in [
+        ("step 19/40 loss 0.3", "19"),
+        ("step: 10  loss:  8.1", "10"),
+        (" iteration        7/  500000 | consumed samples: 1", "7"),
+        ("iter 10: loss 4.2, time 12ms, mfu 3%", "10"),
+        ("Iter [50/90000]  lr: 1e-3", "50"),
+        ("steps: 10 loss: 2.3145 iter time (s): 0.5", "10"),
+        ("[batch=10/4800]:", "10"),
+        ("[epoch=1][batch=10/4800]:", "10"),
+        ("loss = 2.3, step = 100 (0.5 sec)", "100"),
+        ("global_step=17", "17"),
+        (
+            r#":::MLLOG {"key": "train_loss", "metadata": {"lineno": 1, "step": 100}}"#,
+            "100",
+        ),
+        ("steps: 1000", ""),
+        ("warmup_step: 100", ""),
+        ("loss_step=2", ""),
+        ("step_time: 1.2", ""),
+        ("step 1.5", ""),
+        ("after the batch=10", ""),
+    ] {
+        assert_eq!(fields("step", "", &Value::Null, &[line])[0], step, "{line}");
+    }
 }
 
 #[test]

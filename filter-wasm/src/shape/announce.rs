@@ -23,10 +23,12 @@ pub(crate) enum Announced {
     Java,
     /// Behind that second line: a JVM trace.
     JavaMessage,
-    /// asyncio's line about a task, which it describes in the next one.
+    /// asyncio's line about a task, which it describes in the next one; what announces a traceback only when it comes at once.
     Task,
     /// An exception's name and message: a JVM trace or a chain's sentence may follow.
     Exception,
+    /// Ray's name of a task that failed (`ray::Worker.f() (pid=47, ip=10.0.0.7)`): its frames follow without a head.
+    Ray,
     /// A place in a script and a name, as `warnings` prints of a category of one's own: the source line may follow.
     Place,
 }
@@ -65,6 +67,8 @@ pub(super) fn start_python(text: &[u8]) -> Option<Start> {
             ANNOUNCEMENTS.iter().any(|known| text.starts_with(known))
                 // The JVM also says `Exception in thread "main" …`.
                 && !text.starts_with(b"Exception in thread \"")
+                // What was being done stands behind a colon, or before one.
+                && (text.contains(&b':') || !text.starts_with(b"Exception ignored "))
         }
         b'P' => is_process_line(text),
         _ => false,
@@ -72,7 +76,8 @@ pub(super) fn start_python(text: &[u8]) -> Option<Start> {
     if !known {
         return None;
     }
-    let kind = if text == PENDING_TASK {
+    // `Process rank 0 of 8:` may be anybody's sentence.
+    let kind = if text == PENDING_TASK || (text[0] == b'P' && text[8..].contains(&b' ')) {
         Announced::Task
     } else {
         Announced::Python
@@ -111,7 +116,7 @@ pub(super) fn start(text: &[u8], level: Option<line::Level>) -> Option<Start> {
     if let Some(level) = line::glog_level(text) {
         let kind = if line::is_absl_failure(text) {
             Announced::Fatal
-        } else if line::contains(&text[..text.len().min(160)], b".py:") {
+        } else if is_absl_python(text) {
             Announced::GlogPython
         } else {
             Announced::Glog
@@ -122,13 +127,23 @@ pub(super) fn start(text: &[u8], level: Option<line::Level>) -> Option<Start> {
             None
         };
     }
-    if level.is_some_and(|level| level >= line::Level::Warn) || is_structlog(text) {
+    if level == Some(line::Level::Critical) && line::contains(&text[..text.len().min(40)], b": F ") {
+        return Start::plain(Shape::Announced(Announced::Fatal));
+    }
+    if level.is_some_and(|level| level >= line::Level::Warn) && !stands_alone(text) {
         return Start::plain(Shape::Announced(Announced::Log));
     }
     if warning::may_start(text) {
         return Start::plain(Shape::Announced(Announced::Place));
     }
-    let name = line::exception_name(text)?;
+    let Some(name) = line::exception_name(text) else {
+        let task = text.ends_with(b")") && names_ray_task(text);
+        return if task {
+            Start::plain(Shape::Announced(Announced::Ray))
+        } else {
+            None
+        };
+    };
     // JAX makes this the cause of what it raises; it has no frames, so that its sentence is all of its print.
     let announces = line::is_exception_like(&text[..name]) || text[..name].ends_with(b".SimplifiedTraceback");
     announces.then_some(Start {
@@ -138,15 +153,19 @@ pub(super) fn start(text: &[u8], level: Option<line::Level>) -> Option<Start> {
     })
 }
 
-/// structlog's head: a time and the level in lower case, `2026-01-01 10:00:00 [error    ] …`.
-fn is_structlog(text: &[u8]) -> bool {
-    text[0].is_ascii_digit()
-        && find::byte(b'[', &text[..text.len().min(40)]).is_some_and(|open| {
-            let word = &text[open + 1..];
-            [&b"error"[..], b"critical", b"warning"]
-                .iter()
-                .any(|level| word.starts_with(level))
-        })
+/// `E1128 04:25:36.034182 140056794733440 train.py:8] …`: absl names the file alone. torch's loggers, which look like it but for
+/// the file's path, put their head before all lines of a trace.
+fn is_absl_python(text: &[u8]) -> bool {
+    let head = &text[..text.len().min(160)];
+    find::byte(b']', head).is_some_and(|close| {
+        let place = head[..close].rsplit(|&b| b == b' ').next().unwrap_or_default();
+        line::contains(place, b".py:") && !place.contains(&b'/')
+    })
+}
+
+/// JSON tells its traces itself, and NCCL has none.
+fn stands_alone(text: &[u8]) -> bool {
+    text[0] == b'{' || line::contains(&text[..text.len().min(120)], b" NCCL WARN ")
 }
 
 impl Announced {
@@ -159,6 +178,7 @@ impl Announced {
             Announced::Java => after_java(view),
             Announced::JavaMessage => java_trace(view),
             Announced::Exception => after_exception(view),
+            Announced::Ray => ray_frames(view),
             Announced::Place => warning::source_line(view),
         }
     }
@@ -204,12 +224,15 @@ fn is_context(text: &[u8]) -> bool {
 
 fn after_log(view: &View<'_>) -> Option<(Shape, Step)> {
     let text = view.text;
-    if (view.burst || view.own_prefix || view.logged) && (view.write || !view.excepthook) {
+    if (view.burst || view.logged) && (view.write || !view.excepthook) {
         if let Some(found) = traceback(view) {
             return Some(found);
         }
-        if python::is_stack_head(text) || (line::is_python_frame(text) && view.write) {
+        if python::is_stack_head(text) {
             return Some((Shape::Python(python::Python::behind_stack_head(false)), SURE));
+        }
+        if let Some(found) = ray_frames(view) {
+            return Some(found);
         }
         if is_context(text) {
             return after_python(Announced::Python, view);
@@ -221,7 +244,23 @@ fn after_log(view: &View<'_>) -> Option<(Shape, Step)> {
     if let Some(found) = native_stack(text) {
         return Some(found);
     }
-    java_trace(view)
+    java_trace(view).or_else(|| {
+        // A message of several lines, which a trace may follow: they stand below its first one.
+        let below = view.write && text.starts_with(b"  ") && !line::starts_own_record(text);
+        below.then_some((Shape::Announced(Announced::Log), Step::Perhaps))
+    })
+}
+
+/// `… ray::Worker.f() (pid=47, ip=10.0.0.7, …)`
+fn names_ray_task(text: &[u8]) -> bool {
+    find::text(text, b"ray::").is_some_and(|at| line::contains(&text[at..], b"(pid="))
+}
+
+/// Frames without a head; of Ray's own ones only the marks are left.
+fn ray_frames(view: &View<'_>) -> Option<(Shape, Step)> {
+    let frame = line::is_python_frame(view.text)
+        || (line::is_caret_line(view.text) && view.text.starts_with(b"    "));
+    (frame && view.write).then_some((Shape::Python(python::Python::headless_frames()), SURE))
 }
 
 fn java_trace(view: &View<'_>) -> Option<(Shape, Step)> {
@@ -269,7 +308,7 @@ fn after_exception(view: &View<'_>) -> Option<(Shape, Step)> {
         return Some((Shape::Java(java::Java::Frames), SURE));
     }
     // Ray tells a task's frames in the message of the error it raises in the caller.
-    if line::is_python_frame(text) && view.write {
+    if ray_frames(view).is_some() {
         return Some((Shape::Python(python::Python::in_message()), SURE));
     }
     if line::is_blank(text) {
@@ -277,5 +316,6 @@ fn after_exception(view: &View<'_>) -> Option<(Shape, Step)> {
             .instant
             .then_some((Shape::Announced(Announced::Exception), MAYBE));
     }
-    line::is_chain_sentence(text).then_some((Shape::Python(python::Python::behind_sentence()), SURE))
+    (line::is_chain_sentence(text) && view.burst)
+        .then_some((Shape::Python(python::Python::behind_sentence()), SURE))
 }

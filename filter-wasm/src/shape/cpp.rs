@@ -123,10 +123,10 @@ impl Cpp {
     fn what(&mut self, view: &View<'_>, after_blank: bool) -> Step {
         let text = view.text;
         // A blank line in the message was written with what follows it.
-        if (after_blank && !view.write) || is_terminate(text) || text.starts_with(b"Fatal Python error: ") {
+        if after_blank && !view.write {
             return Step::Other;
         }
-        let other = super::python::is_traceback_head(text) || super::announce::start_python(text).is_some();
+        let other = super::python::is_traceback_head(text) || super::begins_report(text);
         if text.starts_with(b"Aborted") || other {
             return Step::Other;
         }

@@ -12,6 +12,12 @@ pub(crate) enum Crash {
     Frames,
     /// `*** Process received signal ***` … `*** End of error message ***`
     Signal,
+    /// UCX's `[host:pid:0:tid] Caught signal 11 (…)`.
+    UcxSignal,
+    /// Its frames between rulers of `=`.
+    Ucx,
+    /// `==4711==ERROR: AddressSanitizer: …` … `==4711==ABORTING`
+    Sanitizer,
 }
 
 pub(super) fn start(text: &[u8]) -> Option<Start> {
@@ -21,7 +27,35 @@ pub(super) fn start(text: &[u8]) -> Option<Start> {
     if is_stack_head(text) {
         return Start::plain(Shape::Crash(Crash::Frames));
     }
+    if text.starts_with(b"[") && line::contains(&text[..text.len().min(80)], b"] Caught signal ") {
+        return Start::plain(Shape::Crash(Crash::UcxSignal));
+    }
+    if is_ucx_head(text) {
+        return Start::plain(Shape::Crash(Crash::Ucx));
+    }
+    if of_sanitizer(text).is_some_and(|rest| rest.starts_with(b"ERROR: ")) {
+        return Start::plain(Shape::Crash(Crash::Sanitizer));
+    }
     None
+}
+
+/// `==== backtrace (tid:   4711) ====`
+fn is_ucx_head(text: &[u8]) -> bool {
+    text.starts_with(b"==== backtrace")
+}
+
+/// ` 1 0x00000000000a2b3c ncclProxyProgress()  /nccl/src/proxy.cc:812`, `    0  /usr/lib/libucs.so.0(+0x1) [0x7f01]`
+fn is_ucx_frame(text: &[u8]) -> bool {
+    let bare = line::trim_start(text);
+    let place = crate::prefix::number(bare, 0).map(|(_, end)| line::trim_start(&bare[end..]));
+    bare.len() < text.len() && place.is_some_and(|place| place.starts_with(b"0x") || place.starts_with(b"/"))
+}
+
+/// The text behind `==4711==`.
+fn of_sanitizer(text: &[u8]) -> Option<&[u8]> {
+    let rest = text.strip_prefix(b"==")?;
+    let (_, end) = crate::prefix::number(rest, 0)?;
+    rest[end..].strip_prefix(b"==")
 }
 
 /// glog's and absl's announcements of a stack.
@@ -60,6 +94,17 @@ impl Crash {
                     MAYBE
                 }
             }
+            Crash::UcxSignal if is_ucx_head(view.text) && view.burst => {
+                *self = Crash::Ucx;
+                SURE
+            }
+            Crash::UcxSignal => Step::Other,
+            Crash::Ucx if view.text.starts_with(b"=====") => Step::Last,
+            Crash::Ucx if is_ucx_frame(view.text) => SURE,
+            Crash::Ucx if !view.write => Step::Other,
+            Crash::Sanitizer if of_sanitizer(view.text) == Some(b"ABORTING") => Step::Last,
+            Crash::Ucx | Crash::Sanitizer if view.burst && !line::starts_log_record(view.text) => MAYBE,
+            Crash::Ucx | Crash::Sanitizer => Step::Other,
         }
     }
 

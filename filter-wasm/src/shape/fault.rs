@@ -13,6 +13,8 @@ pub(crate) struct Fault {
     threads: bool,
     /// The last line was blank, as between threads.
     blank: bool,
+    /// The runtime's state was told, and no thread yet: the exception at hand may follow.
+    exception: bool,
 }
 
 /// The first line of a report.
@@ -25,6 +27,7 @@ pub(super) fn start(text: &[u8]) -> Option<Start> {
         Start::plain(Shape::Fault(Fault {
             threads,
             blank: false,
+            exception: false,
         }))
     } else {
         None
@@ -66,13 +69,16 @@ impl Fault {
                 return Step::Other;
             }
             self.threads = true;
+            self.exception = false;
             return Step::Join { sure: true };
         }
+        let state = text.starts_with(b"Python runtime state: ");
+        self.exception |= state && !self.threads;
         let known = is_entry(text)
-            || text.starts_with(b"Python runtime state: ")
+            || state
             || (text.starts_with(b"Fatal Python error: ") && !self.threads && view.write);
         // The exception at hand stands between the runtime's state and the threads.
-        if known || (!self.threads && view.burst && !line::starts_own_record(text)) {
+        if known || (self.exception && view.burst && !line::starts_own_record(text)) {
             Step::Join { sure: known }
         } else {
             Step::Other

@@ -7,7 +7,10 @@ use crate::line;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Go {
     /// `panic: …`; nothing of the goroutines yet.
-    Panic,
+    Panic {
+        /// Its text has words: it may go on in further lines. Settings have one value (`panic: true`).
+        words: bool,
+    },
     /// Inside the goroutines.
     Frames,
 }
@@ -17,7 +20,8 @@ pub(super) fn start(text: &[u8]) -> Option<Start> {
         || text.starts_with(b"fatal error: ")
         || text.starts_with(b"runtime: goroutine stack exceeds ");
     if known {
-        Start::plain(Shape::Go(Go::Panic))
+        let words = text.iter().filter(|&&b| b == b' ').count() > 2;
+        Start::plain(Shape::Go(Go::Panic { words }))
     } else {
         None
     }
@@ -35,13 +39,13 @@ impl Go {
             return MAYBE;
         }
         match self {
-            Go::Panic => {
+            Go::Panic { words } => {
                 let known = text.starts_with(b"[signal ")
                     || text.starts_with(b"\t")
                     || text.starts_with(b"panic: ")
                     || text.starts_with(b"runtime: ")
                     || text.starts_with(b"fatal error: ");
-                if known || view.goes_on_freely() {
+                if known || (*words && view.goes_on_freely()) {
                     MAYBE
                 } else {
                     Step::Other

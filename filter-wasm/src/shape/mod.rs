@@ -16,6 +16,7 @@ mod rich;
 mod rust;
 mod warning;
 
+use crate::find;
 use crate::line;
 use announce::Announced;
 
@@ -69,6 +70,8 @@ pub(crate) enum Step {
         /// The line's look alone says that it continues such a record.
         sure: bool,
     },
+    /// It belongs to the record if the record goes on behind it, as a blank line does; else it stands alone.
+    Perhaps,
     /// It belongs to the record and is its last line.
     Last,
     /// It is the exception's line; the name's span of the line's text. It belongs to the record.
@@ -132,6 +135,39 @@ impl Start {
     }
 }
 
+/// The line begins a report of its own, whatever is written before it: no message goes on with it.
+fn begins_report(text: &[u8]) -> bool {
+    warning::start(text).is_some()
+        || cpp::is_terminate(text)
+        || announce::start_python(text).is_some()
+        || fault::start(text).is_some()
+        || crash::start(text).is_some()
+        || rust::start(text).is_some()
+        || java::start(text).is_some()
+}
+
+/// A process that dies by itself writes behind whatever stands in the line: `epoch 3: Fatal Python error: Aborted`.
+fn start_behind_text(text: &[u8]) -> Option<Start> {
+    let first: &[u8] = match text {
+        [.., b't' | b'd' | b'r']
+            if [&b" fault"[..], b" error", b" Aborted"]
+                .iter()
+                .any(|end| text.ends_with(end)) =>
+        {
+            b"Fatal Python error: "
+        }
+        [.., b'\''] => b"terminate called after ",
+        _ => return None,
+    };
+    let at = find::last_text(text, first)?;
+    let start = fault::start(&text[at..]).or_else(|| cpp::start(&text[at..]))?;
+    Some(Start {
+        head: at,
+        exception: start.exception.map(|(from, to)| (from + at, to + at)),
+        ..start
+    })
+}
+
 impl Shape {
     /// Does this line begin something that may go on? Cheap for lines that don't: each test looks for few bytes.
     pub(crate) fn start(view: &View<'_>, level: Option<line::Level>) -> Option<Start> {
@@ -156,11 +192,12 @@ impl Shape {
             b'f' => go::start(text).or_else(|| node::start(text)),
             b'p' | b'r' => go::start(text),
             b'/' | b'n' => node::start(text),
-            b'*' => crash::start(text),
+            b'*' | b'[' | b'=' => crash::start(text),
             b'+' | 0xe2 => rich::start(text),
             _ => None,
         };
         known
+            .or_else(|| start_behind_text(text))
             .or_else(|| announce::start_java(text))
             .or_else(|| warning::start(text))
             .or_else(|| announce::start(text, level))
@@ -177,6 +214,7 @@ impl Shape {
                 | Announced::Java
                 | Announced::JavaMessage
                 | Announced::Exception
+                | Announced::Ray
                 | Announced::Place,
             ) => None,
             Shape::Configured | Shape::Node(_) => None,

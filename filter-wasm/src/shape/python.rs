@@ -24,7 +24,7 @@ pub(crate) struct Python {
 enum State {
     /// Frames; the exception's line ends them.
     Frames,
-    /// The place in a script that can't be compiled, which CPython prints without a head.
+    /// The place in a script that can't be compiled, or frames behind a log line: without a head.
     Headless,
     /// Frames that end with no exception: `Stack (most recent call last):`, asyncio's `source_traceback`.
     Stack {
@@ -173,6 +173,11 @@ impl Python {
         Self::in_state(State::InnerFrames)
     }
 
+    /// In frames without a head, which end with an exception.
+    pub(super) fn headless_frames() -> Self {
+        Self::in_state(State::Headless)
+    }
+
     /// Behind a chain's sentence.
     pub(super) fn behind_sentence() -> Self {
         Self::in_state(State::Chained)
@@ -278,15 +283,14 @@ impl Python {
 
     fn headless(&mut self, view: &View<'_>) -> Step {
         let text = view.text;
-        if text.starts_with(b"    ") {
-            return if view.burst || view.own_prefix {
-                SURE
-            } else {
-                Step::Other
-            };
+        if !view.burst && !view.own_prefix {
+            return Step::Other;
+        }
+        if text.starts_with(b"    ") || line::is_python_frame(text) {
+            return SURE;
         }
         match line::exception_name(text) {
-            Some(name) if line::is_exception_like(&text[..name]) && (view.burst || view.own_prefix) => {
+            Some(name) if line::is_exception_like(&text[..name]) => {
                 self.state = State::Message;
                 Step::Exception(0, name)
             }
@@ -340,10 +344,7 @@ impl Python {
             self.state = State::InnerFrames;
             return MAYBE;
         }
-        if super::warning::start(text).is_some() || super::cpp::is_terminate(text) {
-            return Step::Other;
-        }
-        if super::announce::start_python(text).is_some() || is_quoting(text) {
+        if super::begins_report(text) || is_quoting(text) {
             return Step::Other;
         }
         if view.goes_on_freely() { MAYBE } else { Step::Other }

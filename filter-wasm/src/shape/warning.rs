@@ -111,8 +111,8 @@ impl Warning {
             let inside = *self == Warning::Message && view.burst;
             return if inside { MAYBE } else { Step::Other };
         }
-        if start(text).is_some() || super::python::is_traceback_head(text) || line::glog_level(text).is_some()
-        {
+        let other = super::begins_report(text) || (may_start(text) && !text.starts_with(b" "));
+        if other || super::python::is_traceback_head(text) || line::glog_level(text).is_some() {
             return Step::Other;
         }
         if text.starts_with(b"  ") {
