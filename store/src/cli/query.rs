@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use serde_json::Value;
 
 use super::client::{Client, ClientError, ServerArgs};
 use crate::clock::now_ns;
@@ -15,6 +16,7 @@ use fetch::{Direction, Fetcher, LogRange};
 use print::{LogPrinter, Style};
 
 pub mod answer;
+pub mod explain;
 pub mod fetch;
 pub mod print;
 pub mod seen;
@@ -121,7 +123,7 @@ pub struct QueryArgs {
     /// Colours in the default output
     #[arg(long, value_enum, default_value_t = Color::Auto)]
     pub color: Color,
-    /// Say what answering took, on stderr
+    /// Say what answering took, on stderr: segments, blocks, lines, requests to the store, time
     #[arg(long)]
     pub explain: bool,
 }
@@ -170,7 +172,7 @@ pub async fn query(
 ) -> anyhow::Result<()> {
     let client = Client::new(&args.server, REQUEST_TIMEOUT)?;
     let (start, end) = time_range(&args)?;
-    let fetcher = Fetcher::new(client, args.query.clone());
+    let fetcher = Fetcher::new(client, args.query.clone(), args.explain);
     let style = Style {
         output: args.output,
         color: use_color(args.color, tty),
@@ -203,7 +205,8 @@ async fn ask(
             .iter()
             .for_each(|warning| notes.say(&format!("warning: {warning}")));
         table::print(&answer, &style, &mut out, notes)?;
-        return explain(args, &[answer.stats], notes);
+        explain(args, &[answer.stats], notes);
+        return Ok(());
     }
     let direction = if args.forward {
         Direction::Forward
@@ -250,7 +253,8 @@ async fn ask(
         let span = format!("{} and {}", style.full_time(start), style.full_time(end));
         notes.say(&format!("nothing found between {span}"));
     }
-    explain(args, &stats, notes)
+    explain(args, &stats, notes);
+    Ok(())
 }
 
 fn time_range(args: &QueryArgs) -> anyhow::Result<(i64, i64)> {
@@ -274,41 +278,10 @@ fn use_color(color: Color, tty: bool) -> bool {
     }
 }
 
-/// Sums what the pages took and says it.
-fn explain(args: &QueryArgs, stats: &[serde_json::Value], notes: &Notes) -> anyhow::Result<()> {
-    if !args.explain {
-        return Ok(());
+fn explain(args: &QueryArgs, stats: &[Value], notes: &Notes) {
+    if args.explain {
+        explain::text(stats).iter().for_each(|line| notes.say(line));
     }
-    let sum = |name: &str| -> f64 {
-        stats
-            .iter()
-            .filter_map(|s| s.pointer(&format!("/summary/{name}"))?.as_f64())
-            .sum()
-    };
-    let whole = |name: &str| {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "counts, for people"
-        )]
-        indicatif::HumanCount(sum(name) as u64)
-    };
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "counts, for people"
-    )]
-    let bytes = |name: &str| indicatif::HumanBytes(sum(name) as u64);
-    notes.say(&format!(
-        "answered in {:.3} s by {} request(s): {} lines ({}) looked at, {} passed the filters, {} returned",
-        sum("execTime"),
-        stats.len(),
-        whole("totalLinesProcessed"),
-        bytes("totalBytesProcessed"),
-        whole("totalPostFilterLines"),
-        whole("totalEntriesReturned"),
-    ));
-    Ok(())
 }
 
 /// Shows the place in the query that the service's message names.

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use rankline_logql::{Labels, MetricValue, labels_text};
 use std::collections::HashMap;
 use std::io::Write;
+use std::time::Instant;
 
 /// Header with the list of encodings that a client asks for.
 pub const FLAGS_HEADER: &str = "X-Loki-Response-Encoding-Flags";
@@ -69,7 +70,8 @@ pub fn json_response(body: Vec<u8>) -> Response {
 }
 
 /// Answer to a log query. Streams are sorted by their labels, entries keep their order.
-pub fn log_answer(rows: &[LogRow], flags: &EncodingFlags, stats: &QueryStats) -> Vec<u8> {
+pub fn log_answer(rows: &[LogRow], flags: &EncodingFlags, stats: &ShownStats) -> Vec<u8> {
+    let begun = Instant::now();
     let bytes = rows.iter().map(|row| row.line.len() + 48).sum::<usize>();
     let mut out = Vec::with_capacity(bytes + bytes / 8 + 2048);
     out.extend_from_slice(b"{\"status\":\"success\",\"data\":{\"resultType\":\"streams\",");
@@ -83,7 +85,7 @@ pub fn log_answer(rows: &[LogRow], flags: &EncodingFlags, stats: &QueryStats) ->
         list(out, rows, |out, row| entry(out, row, flags.categorize()));
         out.push(b'}');
     });
-    finish(out, stats)
+    finish(out, stats, begun)
 }
 
 /// Rows grouped by the label set they are shown under.
@@ -144,7 +146,8 @@ pub fn entry(out: &mut Vec<u8>, row: &LogRow, categorize: bool) {
 
 /// Answer to a metric query. `time` (ns) stamps the samples of an instant one.
 /// Encoding flags say nothing about samples, so they are not echoed here.
-pub fn metric_answer(value: &MetricValue, time: i64, stats: &QueryStats, warnings: &[String]) -> Vec<u8> {
+pub fn metric_answer(value: &MetricValue, time: i64, stats: &ShownStats, warnings: &[String]) -> Vec<u8> {
+    let begun = Instant::now();
     let mut out = Vec::with_capacity(4096);
     out.extend_from_slice(b"{\"status\":\"success\",");
     if !warnings.is_empty() {
@@ -177,7 +180,7 @@ pub fn metric_answer(value: &MetricValue, time: i64, stats: &QueryStats, warning
             out.push(b'}');
         }),
     }
-    finish(out, stats)
+    finish(out, stats, begun)
 }
 
 fn metric(out: &mut Vec<u8>, labels: &Labels) {
@@ -185,16 +188,56 @@ fn metric(out: &mut Vec<u8>, labels: &Labels) {
     pairs(out, labels.iter());
 }
 
-fn finish(mut out: Vec<u8>, stats: &QueryStats) -> Vec<u8> {
-    stats_tail(&mut out, stats);
+/// The work of a query, and how much of it the client wants to know.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct ShownStats {
+    /// The work.
+    pub work: QueryStats,
+    /// Whether a member `rankline` beside Loki's says what Loki has no words for.
+    pub explain: bool,
+}
+
+fn finish(mut out: Vec<u8>, stats: &ShownStats, begun: Instant) -> Vec<u8> {
+    let mut stats = *stats;
+    stats.work.times.encode = begun.elapsed();
+    stats_tail(&mut out, &stats);
     out.extend_from_slice(b"}}");
     out
 }
 
 /// `stats` as the last key of an object that already has others.
-pub fn stats_tail(out: &mut Vec<u8>, stats: &QueryStats) {
+pub fn stats_tail(out: &mut Vec<u8>, stats: &ShownStats) {
     out.extend_from_slice(b",\"stats\":");
-    out.extend_from_slice(stats_object(stats).to_string().as_bytes());
+    let mut object = stats_object(&stats.work);
+    if stats.explain {
+        object["rankline"] = explained(&stats.work);
+    }
+    out.extend_from_slice(object.to_string().as_bytes());
+}
+
+/// What a query took, in Rankline's own words. Times are in seconds.
+fn explained(work: &QueryStats) -> serde_json::Value {
+    let (skipped, store, times) = (&work.skipped, &work.store, &work.times);
+    serde_json::json!({
+        "segments": {"considered": work.segments, "skippedByStreams": work.segments_skipped},
+        "blocks": {
+            "read": work.blocks, "inMemory": work.blocks_in_memory, "skippedByTime": skipped.by_time,
+            "skippedByStreams": skipped.by_streams, "skippedByLimit": skipped.by_limit,
+            "skippedByTemplates": skipped.by_templates, "skippedByRows": skipped.by_rows,
+        },
+        "lines": {
+            "considered": work.lines, "bytesConsidered": work.line_bytes, "putTogether": work.lines_built,
+            "passed": work.post_filter_lines, "duplicates": work.duplicates, "returned": work.entries_returned,
+        },
+        "store": {
+            "lists": store.lists, "gets": store.gets, "bytes": store.bytes, "columnBytes": work.compressed_bytes,
+            "rangesFromMemory": store.from_memory, "rangesFromDisk": store.from_disk,
+        },
+        "seconds": {
+            "total": work.exec_time.as_secs_f64(), "plan": times.plan.as_secs_f64(), "fetch": times.fetch.as_secs_f64(),
+            "scan": times.scan.as_secs_f64(), "merge": times.merge.as_secs_f64(), "encode": times.encode.as_secs_f64(),
+        },
+    })
 }
 
 /// `{"a":"b",…}`
@@ -261,6 +304,7 @@ fn seconds(out: &mut Vec<u8>, ms: i64) {
 fn stats_object(stats: &QueryStats) -> serde_json::Value {
     use serde_json::json;
     let seconds = stats.exec_time.as_secs_f64();
+    let referenced = stats.blocks + stats.skipped.referenced();
     let rate = |count: u64| {
         if seconds > 0.0 {
             (count as f64 / seconds) as u64
@@ -317,7 +361,7 @@ fn stats_object(stats: &QueryStats) -> serde_json::Value {
             "totalStructuredMetadataBytesProcessed": stats.metadata_bytes,
         },
         "querier": {
-            "store": store(stats.blocks + stats.blocks_skipped, stats.blocks, read), "querierExecTime": seconds,
+            "store": store(referenced, stats.blocks, read), "querierExecTime": seconds,
         },
         "ingester": {
             "totalReached": 0, "totalChunksMatched": 0, "totalBatches": 0, "totalLinesSent": 0,
@@ -325,7 +369,7 @@ fn stats_object(stats: &QueryStats) -> serde_json::Value {
         },
         "cache": caches,
         "index": {
-            "totalChunks": stats.blocks + stats.blocks_skipped, "postFilterChunks": stats.blocks,
+            "totalChunks": referenced, "postFilterChunks": stats.blocks,
             "shardsDuration": 0, "usedBloomFilters": false, "totalStreams": 0, "chunkRefsLookupTime": 0,
             "bloomFilterTime": 0,
         },
@@ -375,7 +419,7 @@ mod tests {
         let body = text(log_answer(
             &rows(),
             &EncodingFlags::default(),
-            &QueryStats::default(),
+            &ShownStats::default(),
         ));
         let json: serde_json::Value = serde_json::from_str(&body).unwrap();
         let result = &json["data"]["result"];
@@ -396,7 +440,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(FLAGS_HEADER, HeaderValue::from_static("categorize-labels, other"));
         let flags = EncodingFlags::from_headers(&headers);
-        let body = text(log_answer(&rows(), &flags, &QueryStats::default()));
+        let body = text(log_answer(&rows(), &flags, &ShownStats::default()));
         let places: Vec<_> = ["resultType", "encodingFlags", "\"result\"", "\"stats\""]
             .map(|key| body.find(key).unwrap())
             .to_vec();
@@ -409,6 +453,44 @@ mod tests {
         let values = &json["data"]["result"][0]["values"];
         let third = serde_json::json!({"structuredMetadata": {"level": "info"}, "parsed": {"a": "1"}});
         assert_eq!((&values[0][2], &values[1][2]), (&third, &serde_json::json!({})));
+    }
+
+    #[test]
+    fn stats_have_lokis_members_and_ours_only_when_asked() {
+        let stats = |explain| {
+            let mut work = QueryStats {
+                blocks: 2,
+                segments: 3,
+                ..QueryStats::default()
+            };
+            work.skipped.by_time = 5;
+            work.skipped.by_limit = 7;
+            let body = text(log_answer(
+                &rows(),
+                &EncodingFlags::default(),
+                &ShownStats { work, explain },
+            ));
+            let json: serde_json::Value = serde_json::from_str(&body).unwrap();
+            json["data"]["stats"].clone()
+        };
+        let (plain, explained) = (stats(false), stats(true));
+        let names: Vec<_> = plain.as_object().unwrap().keys().collect();
+        assert_eq!(names, ["summary", "querier", "ingester", "cache", "index"]);
+        // As Loki counts them: chunks of the time and streams.
+        assert_eq!(plain["index"]["totalChunks"], 9);
+        let ours = &explained["rankline"];
+        assert_eq!(ours["segments"]["considered"], 3);
+        assert_eq!(
+            (
+                &ours["blocks"]["skippedByTime"],
+                &ours["blocks"]["skippedByLimit"]
+            ),
+            (&5.into(), &7.into())
+        );
+        assert!(ours["seconds"]["encode"].as_f64().unwrap() > 0.0);
+        let mut without = explained.clone();
+        without.as_object_mut().unwrap().remove("rankline");
+        assert_eq!(without, plain);
     }
 
     #[test]
@@ -449,7 +531,7 @@ mod tests {
         ];
         for (value, kind) in values {
             let warnings = ["partial".to_owned()];
-            let body = metric_answer(&value, 5_000_000_000, &QueryStats::default(), &warnings);
+            let body = metric_answer(&value, 5_000_000_000, &ShownStats::default(), &warnings);
             let json: serde_json::Value = serde_json::from_str(&text(body)).unwrap();
             assert_eq!(json["data"]["resultType"], kind);
             assert_eq!(json["warnings"][0], "partial");

@@ -5,7 +5,7 @@ use super::error::ApiError;
 use super::params::{ParamError, Params, check_order, check_resolution};
 use super::query::{QueryState, Tenants};
 use crate::clock::now_ns;
-use crate::query::{IndexStats, QueryStats, VolumeBy, VolumeRequest, VolumeSeries};
+use crate::query::{IndexStats, VolumeBy, VolumeRequest, VolumeSeries};
 use axum::extract::State;
 use axum::response::Response;
 use rankline_logql::Matcher;
@@ -129,7 +129,7 @@ async fn answer(state: &QueryState, tenants: &Tenants, request: VolumeRequest) -
     encode::string(&mut out, if vector { "vector" } else { "matrix" });
     out.extend_from_slice(b",\"result\":");
     encode::list(&mut out, &series, |out, series| one(out, series, vector));
-    encode::stats_tail(&mut out, &QueryStats::default());
+    encode::stats_tail(&mut out, &encode::ShownStats::default());
     out.extend_from_slice(b"}}");
     Ok(json_response(out))
 }

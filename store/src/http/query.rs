@@ -1,6 +1,6 @@
 //! query and query_range, their legacy form, and the routes of everything that reads.
 
-use super::encode::{self, EncodingFlags, json_response};
+use super::encode::{self, EncodingFlags, ShownStats, json_response};
 use super::error::ApiError;
 use super::params::{ParamError, Params, check_order, check_resolution};
 use super::{detected, index, labels, limits, patterns, rules, tail};
@@ -124,7 +124,7 @@ async fn query_range(
     match rankline_logql::parse(params.query()?)? {
         Expr::Log(expr) => {
             let answer = log(&state, &tenants, expr, &range).await?;
-            Ok(json_response(encoded(answer, flags).await?))
+            Ok(json_response(encoded(answer, flags, explain(&params)).await?))
         }
         Expr::Metric(expr) => {
             check_resolution(range.start, range.end, range.step)?;
@@ -133,17 +133,39 @@ async fn query_range(
                 end: range.end,
                 step: range.step,
             };
-            metric(&state, &tenants, &headers, expr, spec, true).await
+            let range = Asked {
+                range: true,
+                explain: explain(&params),
+            };
+            metric(&state, &tenants, &headers, expr, spec, range).await
         }
     }
 }
 
+/// How a metric query was asked.
+#[derive(Clone, Copy)]
+struct Asked {
+    /// Over a range, not at one time.
+    range: bool,
+    /// With all that the answer took.
+    explain: bool,
+}
+
+/// Whether the client wants to know all that the answer took: `explain=true`, which Loki does not know.
+fn explain(params: &Params) -> bool {
+    matches!(params.get("explain"), "true" | "1")
+}
+
 /// Long answers are written off the async threads.
-async fn encoded(answer: LogAnswer, flags: EncodingFlags) -> Result<Vec<u8>, ApiError> {
+async fn encoded(answer: LogAnswer, flags: EncodingFlags, explain: bool) -> Result<Vec<u8>, ApiError> {
+    let stats = ShownStats {
+        work: answer.stats,
+        explain,
+    };
     if answer.rows.len() <= ROWS_ENCODED_INLINE {
-        return Ok(encode::log_answer(&answer.rows, &flags, &answer.stats));
+        return Ok(encode::log_answer(&answer.rows, &flags, &stats));
     }
-    let task = tokio::task::spawn_blocking(move || encode::log_answer(&answer.rows, &flags, &answer.stats));
+    let task = tokio::task::spawn_blocking(move || encode::log_answer(&answer.rows, &flags, &stats));
     task.await
         .map_err(|why| ApiError::Internal(format!("writing the answer failed: {why}")))
 }
@@ -165,7 +187,8 @@ async fn query(
         .into()),
         Expr::Metric(expr) => {
             let spec = EvalSpec { start: time, end: time, step: 0 };
-            metric(&state, &tenants, &headers, expr, spec, false).await
+            let instant = Asked { range: false, explain: explain(&params) };
+            metric(&state, &tenants, &headers, expr, spec, instant).await
         }
     }
 }
@@ -209,7 +232,7 @@ async fn metric(
     headers: &HeaderMap,
     expr: MetricExpr,
     spec: EvalSpec,
-    range: bool,
+    asked: Asked,
 ) -> Result<Response, ApiError> {
     let request = MetricRequest {
         expr,
@@ -217,7 +240,7 @@ async fn metric(
         partial: is_drilldown(headers),
     };
     let answer = state.engine.metric(tenants, request).await?;
-    let value = if range {
+    let value = if asked.range {
         matrix(answer.value, spec.start)
     } else {
         answer.value
@@ -225,7 +248,10 @@ async fn metric(
     Ok(json_response(encode::metric_answer(
         &value,
         spec.start,
-        &answer.stats,
+        &ShownStats {
+            work: answer.stats,
+            explain: asked.explain,
+        },
         &answer.warnings,
     )))
 }
@@ -294,7 +320,11 @@ async fn legacy_query(
             out.push(b'}');
         },
     );
-    encode::stats_tail(&mut out, &answer.stats);
+    let stats = ShownStats {
+        work: answer.stats,
+        explain: false,
+    };
+    encode::stats_tail(&mut out, &stats);
     out.push(b'}');
     Ok(json_response(out))
 }

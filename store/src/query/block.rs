@@ -11,8 +11,10 @@ use rankline_segment::{
     BlockText, ColumnKind, ColumnMeta, Lines, MetadataColumn, RowSet, SegmentError, StreamRun, TemplateLines,
 };
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// The columns beyond streams and timestamps that a scan looks at.
 #[derive(Clone)]
@@ -136,6 +138,8 @@ pub(super) struct Body {
     lengths: bool,
     /// The rows that can pass the head filters, when that is known without a look at lines.
     pub(super) candidates: Option<RowSet>,
+    /// Lines that were put together.
+    pub(super) built: Cell<u64>,
     metadata: Vec<(Box<str>, Arc<MetadataColumn>)>,
 }
 
@@ -184,7 +188,10 @@ impl Body {
         Ok(match self.text() {
             None => PickedLines::None,
             Some(BlockText::Plain(lines)) => PickedLines::Whole(lines),
-            Some(BlockText::Templates(text)) => PickedLines::Own(text.lines(rows)?),
+            Some(BlockText::Templates(text)) => {
+                self.built(rows.len());
+                PickedLines::Own(text.lines(rows)?)
+            }
         })
     }
 
@@ -197,6 +204,11 @@ impl Body {
     /// The columns of structured metadata that were asked for.
     pub(super) fn metadata_columns(&self) -> impl Iterator<Item = &Arc<MetadataColumn>> {
         self.metadata.iter().map(|(_, column)| column)
+    }
+
+    /// Counts lines that are put together.
+    pub(super) fn built(&self, lines: usize) {
+        self.built.set(self.built.get() + lines as u64);
     }
 
     /// Fills `out` with the row's structured metadata, ascending by name.
@@ -300,6 +312,7 @@ impl BlockTask {
             lines: needs.lines,
             lengths: needs.lengths && !needs.lines,
             candidates: None,
+            built: Cell::default(),
             metadata: metadata.collect(),
         })
     }
@@ -430,12 +443,13 @@ impl Engine {
             });
         }
         let ranges: Vec<Range<u64>> = columns.iter().map(ColumnMeta::range).collect();
+        let begun = Instant::now();
         let bytes = self.storage.read_ranges(&task.part.segment.path, &ranges).await?;
+        stats.times.fetch += begun.elapsed();
         let encoded = Encoded {
             hot,
             columns: columns.into_iter().zip(bytes).collect(),
         };
-        stats.requests += 1;
         stats.compressed_bytes += encoded.bytes();
         Ok(encoded)
     }

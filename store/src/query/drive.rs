@@ -5,13 +5,14 @@ use super::block::{Body, Encoded, Needs, Rows};
 use super::head::HeadSearch;
 use super::select::BlockTask;
 use super::workers::Cancel;
-use super::{Engine, QueryError, QueryStats, deleted};
+use super::{Engine, QueryError, QueryStats, Skipped, deleted};
 use crate::metrics as names;
 use futures::{StreamExt, TryStreamExt};
 use parking_lot::Mutex;
 use rankline_segment::BlockText;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 /// Blocks in memory that a thread takes on at once: other queries get their turn in between.
 const MAX_HOT_AT_ONCE: usize = 8;
@@ -49,7 +50,15 @@ struct Driver<S> {
     cancel: Cancel,
     stats: Arc<Mutex<QueryStats>>,
     first_looks: Arc<FirstLooks>,
+    /// Time that threads spent on blocks, ns.
+    scanned_ns: Arc<AtomicU64>,
 }
+
+/// Why a block is left out: the count to raise.
+type Reason = fn(&mut Skipped) -> &mut u64;
+const BY_LIMIT: Reason = |skipped| &mut skipped.by_limit;
+const BY_TEMPLATES: Reason = |skipped| &mut skipped.by_templates;
+const BY_ROWS: Reason = |skipped| &mut skipped.by_rows;
 
 /// How often a look at a block's templates alone ruled it out. Where it seldom does, all is read at once: on a bucket a
 /// request costs more than the bytes.
@@ -81,6 +90,7 @@ impl<S> Clone for Driver<S> {
             cancel: self.cancel.clone(),
             stats: Arc::clone(&self.stats),
             first_looks: Arc::clone(&self.first_looks),
+            scanned_ns: Arc::clone(&self.scanned_ns),
         }
     }
 }
@@ -131,6 +141,7 @@ impl<S: Scan> Driver<S> {
             }
         };
         self.scan.scan(task, &rows, body, &mut stats)?;
+        stats.lines_built = body.built.get();
         self.stats.lock().add(&stats);
         Ok(())
     }
@@ -160,19 +171,19 @@ impl<S: Scan> Driver<S> {
         // What is cheaper to rule the block out by comes first.
         if min >= start && max < end {
             let Some(body) = self.body(task, encoded, needs)? else {
-                return self.skip();
+                return self.skip(BY_TEMPLATES);
             };
             match self.rows(task, encoded)? {
-                None => self.skip(),
+                None => self.skip(BY_ROWS),
                 Some(rows) => self.scan(task, rows, &body),
             }
         } else if max < start || min >= end {
-            self.skip()
+            self.skip(BY_LIMIT)
         } else {
             match self.rows(task, encoded)? {
-                None => self.skip(),
+                None => self.skip(BY_ROWS),
                 Some(rows) => match self.body(task, encoded, needs)? {
-                    None => self.skip(),
+                    None => self.skip(BY_TEMPLATES),
                     Some(body) => self.scan(task, rows, &body),
                 },
             }
@@ -180,9 +191,18 @@ impl<S: Scan> Driver<S> {
     }
 
     /// Counts a block of which nothing can be part of the answer.
-    fn skip(&self) -> Result<(), QueryError> {
-        self.stats.lock().blocks_skipped += 1;
+    fn skip(&self, reason: Reason) -> Result<(), QueryError> {
+        *reason(&mut self.stats.lock().skipped) += 1;
         Ok(())
+    }
+
+    /// Does a thread's work on blocks and counts the time.
+    fn timed<T>(&self, work: impl FnOnce() -> T) -> T {
+        let begun = Instant::now();
+        let done = work();
+        let ns = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.scanned_ns.fetch_add(ns, Ordering::Relaxed);
+        done
     }
 }
 
@@ -201,6 +221,7 @@ impl Engine {
             cancel,
             stats: Arc::new(Mutex::new(QueryStats::default())),
             first_looks: Arc::default(),
+            scanned_ns: Arc::default(),
         };
         let (mut hot, mut cold) = (Vec::new(), Vec::new());
         for task in tasks {
@@ -214,8 +235,11 @@ impl Engine {
             .map(|(task, needs)| Ok(self.drive_block(driver.clone(), task, needs)))
             .try_buffer_unordered(parallel.max(1))
             .try_for_each(|()| std::future::ready(Ok(())));
+        let blocks_in_memory = hot.len() as u64;
         futures::try_join!(self.drive_hot(driver.clone(), hot), fetched)?;
-        let stats = *driver.stats.lock();
+        let mut stats = *driver.stats.lock();
+        stats.blocks_in_memory = blocks_in_memory;
+        stats.times.scan = Duration::from_nanos(driver.scanned_ns.load(Ordering::Relaxed));
         count(&stats);
         Ok(stats)
     }
@@ -238,10 +262,12 @@ impl Engine {
             .map(|share| {
                 let (own, blocks) = (driver.clone(), self.blocks.clone());
                 let scanned = move || {
-                    share.into_iter().try_for_each(|(task, encoded, needs)| {
-                        own.scan_now(&task, &encoded, &needs)?;
-                        blocks.keep(task.key(), &encoded.hot);
-                        Ok(())
+                    own.timed(|| {
+                        share.into_iter().try_for_each(|(task, encoded, needs)| {
+                            own.scan_now(&task, &encoded, &needs)?;
+                            blocks.keep(task.key(), &encoded.hot);
+                            Ok(())
+                        })
                     })
                 };
                 Ok(self.workers.run(scanned))
@@ -260,35 +286,36 @@ impl Engine {
         let (start, end) = driver.scan.range();
         let mut stats = QueryStats::default();
         if task.meta().max_ts < start || task.meta().min_ts >= end {
-            stats.blocks_skipped += 1;
-            driver.stats.lock().add(&stats);
-            return Ok(());
+            return driver.skip(BY_LIMIT);
         }
         let _memory = self.memory.take(task.memory(&needs)).await;
         if driver.looks_first(&task, &needs) {
             let encoded = self.fetch_templates(&task, &mut stats).await?;
             let (own, of, hot) = (driver.clone(), task.clone(), Arc::clone(&encoded.hot));
-            let may_pass = self.workers.run(move || own.may_pass(&of, &encoded)).await?;
+            let looked = move || own.timed(|| own.may_pass(&of, &encoded));
+            let may_pass = self.workers.run(looked).await?;
             self.blocks.keep(task.key(), &hot);
             if !may_pass {
-                stats.blocks_skipped += 1;
                 driver.stats.lock().add(&stats);
-                return Ok(());
+                return driver.skip(BY_TEMPLATES);
             }
         }
         if driver.scan.probes() {
             let head = self.fetch_head(&task, &mut stats).await?;
             let (own, of, hot) = (driver.clone(), task.clone(), Arc::clone(&head.hot));
-            let rows = self.workers.run(move || own.rows(&of, &head)).await?;
+            let picked = move || own.timed(|| own.rows(&of, &head));
+            let rows = self.workers.run(picked).await?;
             self.blocks.keep(task.key(), &hot);
             match rows {
-                None => stats.blocks_skipped += 1,
+                None => driver.skip(BY_ROWS)?,
                 Some(rows) => {
                     let encoded = self.fetch_body(&task, &needs, &mut stats).await?;
                     let (own, key, hot) = (driver.clone(), task.key(), Arc::clone(&encoded.hot));
-                    let scanned = move || match own.body(&task, &encoded, &needs)? {
-                        None => own.skip(),
-                        Some(body) => own.scan(&task, rows, &body),
+                    let scanned = move || {
+                        own.timed(|| match own.body(&task, &encoded, &needs)? {
+                            None => own.skip(BY_TEMPLATES),
+                            Some(body) => own.scan(&task, rows, &body),
+                        })
                     };
                     self.workers.run(scanned).await?;
                     self.blocks.keep(key, &hot);
@@ -298,13 +325,15 @@ impl Engine {
             let all = self.fetch_all(&task, &needs, &mut stats).await?;
             let (own, key, hot) = (driver.clone(), task.key(), Arc::clone(&all.hot));
             let scanned = move || {
-                let Some(body) = own.body(&task, &all, &needs)? else {
-                    return own.skip();
-                };
-                match own.rows(&task, &all)? {
-                    None => own.skip(),
-                    Some(rows) => own.scan(&task, rows, &body),
-                }
+                own.timed(|| {
+                    let Some(body) = own.body(&task, &all, &needs)? else {
+                        return own.skip(BY_TEMPLATES);
+                    };
+                    match own.rows(&task, &all)? {
+                        None => own.skip(BY_ROWS),
+                        Some(rows) => own.scan(&task, rows, &body),
+                    }
+                })
             };
             self.workers.run(scanned).await?;
             self.blocks.keep(key, &hot);
@@ -325,5 +354,5 @@ fn count(stats: &QueryStats) {
     metrics::counter!(names::QUERY_LINE_BYTES).increment(stats.line_bytes);
     metrics::counter!(names::QUERY_COLUMN_BYTES).increment(stats.compressed_bytes);
     metrics::counter!(names::QUERY_BLOCKS, "outcome" => "read").increment(stats.blocks);
-    metrics::counter!(names::QUERY_BLOCKS, "outcome" => "skipped").increment(stats.blocks_skipped);
+    metrics::counter!(names::QUERY_BLOCKS, "outcome" => "skipped").increment(stats.skipped.referenced());
 }

@@ -165,7 +165,10 @@ impl<'a> Fold<'a> {
                 (Captured::OfTemplate(_, value) | Captured::OfRow(value), _) => {
                     self.sum.add_excerpt(&entry(""), Excerpt::Captured(value))?;
                 }
-                (Captured::Unknown(line), _) => self.sum.add(&entry(line), true)?,
+                (Captured::Unknown(line), _) => {
+                    body.built(1);
+                    self.sum.add(&entry(line), true)?;
+                }
             }
         }
         self.stats.post_filter_lines += passed.len() as u64;

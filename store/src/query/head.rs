@@ -77,7 +77,7 @@ impl HeadSearch {
                     Some(rows) => rows,
                     None => &self.candidates(text)?,
                 };
-                self.templates.passed(text, rows, ranges)
+                self.templates.passed(body, text, rows, ranges)
             }
         }
     }
@@ -193,6 +193,7 @@ impl TemplateSearch {
 
     fn passed(
         &self,
+        body: &Body,
         text: &TemplateLines,
         candidates: &RowSet,
         ranges: &[Range<u32>],
@@ -206,6 +207,7 @@ impl TemplateSearch {
         }
         let mut passed = Vec::new();
         for rows in rows.chunks(LINES_AT_ONCE) {
+            body.built(rows.len());
             let lines = text.lines(rows)?;
             let pairs = rows.iter().zip(lines.iter());
             let passing = pairs.filter(|(_, line)| self.rest.iter().all(|filter| filter.matches(line)));

@@ -12,6 +12,7 @@ use super::head::{HeadSearch, joined};
 use super::labels;
 use super::select::BlockTask;
 use super::{Engine, LogAnswer, LogRow, Pairs, QueryError, QueryStats, result::Interner};
+use crate::storage::metered;
 use crate::tenants::TenantId;
 use parking_lot::Mutex;
 use rankline_logql::{EntryRef, Labels, LogExpr, MetadataNeeds, Pipeline, Runner};
@@ -19,6 +20,7 @@ use std::cmp::{Ordering as Order, Reverse};
 use std::collections::{BinaryHeap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Instant;
 
 /// A log query.
 #[derive(Debug, Clone)]
@@ -370,10 +372,12 @@ impl Engine {
     /// # Errors
     /// See [`QueryError`].
     pub async fn log(&self, tenants: &[TenantId], request: LogRequest) -> Result<LogAnswer, QueryError> {
-        let started = std::time::Instant::now();
+        let started = Instant::now();
         let pipeline = Arc::new(Pipeline::new(&request.expr.stages)?);
         let run = || self.log_once(tenants, request.clone(), Arc::clone(&pipeline));
-        let mut answer = self.bounded("log", tenants, run).await?;
+        let (answer, store) = metered(self.bounded("log", tenants, run)).await;
+        let mut answer = answer?;
+        answer.stats.store = store;
         answer.stats.exec_time = started.elapsed();
         Ok(answer)
     }
@@ -384,15 +388,17 @@ impl Engine {
         request: LogRequest,
         pipeline: Arc<Pipeline>,
     ) -> Result<LogAnswer, QueryError> {
+        let planning = Instant::now();
         let plan = self
             .plan(tenants, &request.expr.matchers, request.start, request.end)
             .await?;
         self.check_bytes(&plan, request.start, request.end)?;
-        let mut tasks = plan.blocks(request.start, request.end);
+        let (mut tasks, mut stats) = plan.select(request.start, request.end);
         match request.direction {
             Direction::Backward => tasks.sort_by_key(|task| std::cmp::Reverse(task.meta().max_ts)),
             Direction::Forward => tasks.sort_by_key(|task| task.meta().min_ts),
         }
+        stats.times.plan = planning.elapsed();
         // Which rows an interval keeps is only known once all before them are.
         let limit = if request.interval > 0 {
             usize::MAX
@@ -414,7 +420,8 @@ impl Engine {
             budget: Budget::new(self.limits.query_memory),
             request,
         });
-        let mut stats = self.drive(Arc::clone(&scan), tasks, self.parallel()).await?;
+        stats.add(&self.drive(Arc::clone(&scan), tasks, self.parallel()).await?);
+        let merging = Instant::now();
         let mut collector = scan.collector.lock();
         collector.compact(&scan.budget);
         let rows = std::mem::take(&mut collector.rows)
@@ -422,7 +429,7 @@ impl Engine {
             .map(|candidate| candidate.row)
             .collect();
         let rows = thinned(rows, scan.request.interval, scan.request.limit);
-        stats.segments = plan.parts.len() as u64;
+        stats.times.merge = merging.elapsed();
         stats.entries_returned = rows.len() as u64;
         Ok(LogAnswer { rows, stats })
     }

@@ -6,10 +6,12 @@ use super::dedupe::Met;
 use super::fold::LeafScan;
 use super::head::HeadSearch;
 use super::{Engine, QueryError, QueryStats};
+use crate::storage::metered;
 use crate::tenants::TenantId;
 use parking_lot::Mutex;
 use rankline_logql::{Accumulator, EvalLimits, EvalSpec, MetricExpr, MetricPlan, MetricValue};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// A metric query.
 #[derive(Debug, Clone)]
@@ -61,7 +63,7 @@ impl Engine {
         tenants: &[TenantId],
         request: MetricRequest,
     ) -> Result<MetricAnswer, QueryError> {
-        let started = std::time::Instant::now();
+        let started = Instant::now();
         let limits = EvalLimits {
             max_series: match request.partial {
                 true => usize::MAX,
@@ -70,9 +72,10 @@ impl Engine {
             max_bytes: self.limits.query_memory,
         };
         let plan = Arc::new(MetricPlan::new(&request.expr, request.spec, limits)?);
-        let mut answer = self
-            .bounded("metric", tenants, || self.metric_once(tenants, Arc::clone(&plan)))
-            .await?;
+        let once = || self.metric_once(tenants, Arc::clone(&plan));
+        let (answer, store) = metered(self.bounded("metric", tenants, once)).await;
+        let mut answer = answer?;
+        answer.stats.store = store;
         if cut(&mut answer.value, self.limits.max_series) {
             answer.warnings.push(format!(
                 "maximum number of series ({}) reached for a single query; returning partial results",
@@ -95,7 +98,9 @@ impl Engine {
             stats.add(&part);
             sums.push(sum);
         }
+        let merging = Instant::now();
         let value = self.workers.run(move || Ok(plan.finish(sums)?)).await?;
+        stats.times.merge += merging.elapsed();
         stats.entries_returned = match &value {
             MetricValue::Scalar(_) => 1,
             MetricValue::Vector(samples) => samples.len() as u64,
@@ -116,10 +121,12 @@ impl Engine {
     ) -> Result<(Accumulator, QueryStats), QueryError> {
         let leaf = &plan.leaves()[place];
         let (start, end) = leaf.time_range();
+        let planning = Instant::now();
         let mut read = self.plan(tenants, leaf.matchers(), start, end).await?;
         self.check_bytes(&read, start, end)?;
         self.narrow_shared_times(&mut read).await?;
-        let tasks = read.blocks(start, end);
+        let (tasks, mut stats) = read.select(start, end);
+        stats.times.plan = planning.elapsed();
         let reads_lines = leaf.needs_line() && !leaf.labels_suffice();
         let looks_at_lines = reads_lines || !leaf.head_filters().is_empty();
         let needs = Needs {
@@ -137,8 +144,8 @@ impl Engine {
             met: Met::default(),
             budget: Budget::new(self.limits.query_memory),
         });
-        let mut stats = self.drive(Arc::clone(&scan), tasks, self.parallel()).await?;
-        stats.segments = read.parts.len() as u64;
+        stats.add(&self.drive(Arc::clone(&scan), tasks, self.parallel()).await?);
+        let merging = Instant::now();
         let sums = std::mem::take(&mut *scan.idle.lock());
         let fold = move || {
             let mut sums = sums.into_iter();
@@ -150,6 +157,8 @@ impl Engine {
             }
             Ok(first)
         };
-        Ok((self.workers.run(fold).await?, stats))
+        let sum = self.workers.run(fold).await?;
+        stats.times.merge = merging.elapsed();
+        Ok((sum, stats))
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Works on footers alone; reads no block.
 
-use super::{Engine, QueryError, deleted};
+use super::{Engine, QueryError, QueryStats, deleted};
 use crate::catalog::Segment;
 use crate::clock::now_ns;
 use crate::deletes::Deletion;
@@ -186,15 +186,40 @@ impl BlockTask {
 /// What a query reads.
 pub(super) struct Plan {
     pub(super) parts: Vec<Arc<Part>>,
+    /// Segments of the time range without any of the streams.
+    unselected: u64,
+    /// Their blocks.
+    unselected_blocks: u64,
 }
 
 impl Plan {
+    /// A plan that leaves out no segment of its time range.
+    pub(super) fn of(parts: Vec<Part>) -> Self {
+        Self {
+            parts: parts.into_iter().map(Arc::new).collect(),
+            unselected: 0,
+            unselected_blocks: 0,
+        }
+    }
+
     /// Blocks with selected streams that touch `start..end` (ns).
     pub(super) fn blocks(&self, start: i64, end: i64) -> Vec<BlockTask> {
+        self.select(start, end).0
+    }
+
+    /// As [`Plan::blocks`], with the segments considered and the blocks left out.
+    pub(super) fn select(&self, start: i64, end: i64) -> (Vec<BlockTask>, QueryStats) {
         let mut tasks = Vec::new();
+        let mut stats = QueryStats {
+            segments: self.parts.len() as u64 + self.unselected,
+            segments_skipped: self.unselected,
+            ..QueryStats::default()
+        };
+        stats.skipped.by_streams = self.unselected_blocks;
         for part in &self.parts {
             for (place, block) in part.segment.footer.blocks.iter().enumerate() {
                 if block.max_ts < start || block.min_ts >= end {
+                    stats.skipped.by_time += 1;
                     continue;
                 }
                 let from = part
@@ -209,10 +234,12 @@ impl Plan {
                         block: place,
                         streams: from..to,
                     });
+                } else {
+                    stats.skipped.by_streams += 1;
                 }
             }
         }
-        tasks
+        (tasks, stats)
     }
 }
 
@@ -233,6 +260,7 @@ impl Engine {
         }
         let several = tenants.len() > 1;
         let mut parts = Vec::new();
+        let (mut segments_found, mut blocks_found) = (0, 0);
         for tenant in tenants {
             let (own, of_streams): (Vec<_>, Vec<_>) = matchers
                 .iter()
@@ -243,6 +271,8 @@ impl Engine {
             let deletions = self.deletes.all(tenant).await?;
             let mut segments = self.catalog.segments(tenant, start, end).await?;
             segments.retain(|segment| segment.key.min_ts < end && segment.key.max_ts >= start);
+            segments_found += segments.len() as u64;
+            blocks_found += blocks_of(segments.iter().map(|segment| &**segment));
             // What was compacted first arrived first.
             segments.sort_by_key(|segment| (std::cmp::Reverse(segment.key.level), segment.key.id));
             let named = several.then(|| tenant.clone());
@@ -256,8 +286,11 @@ impl Engine {
             }
             parts.extend(of_tenant);
         }
+        let read = blocks_of(parts.iter().map(|part| &*part.segment));
         Ok(Plan {
-            parts: parts.into_iter().map(Arc::new).collect(),
+            unselected: segments_found - parts.len() as u64,
+            unselected_blocks: blocks_found - read,
+            ..Plan::of(parts)
         })
     }
 
@@ -332,6 +365,10 @@ impl Engine {
             part.shared = own.cloned().collect();
         }
     }
+}
+
+fn blocks_of<'a>(segments: impl Iterator<Item = &'a Segment>) -> u64 {
+    segments.map(|segment| segment.footer.blocks.len() as u64).sum()
 }
 
 /// Of so many streams one is selected: fewer are looked at one by one.

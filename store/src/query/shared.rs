@@ -123,10 +123,7 @@ impl Engine {
 
     /// A plan for all of a part's segment.
     fn whole(&self, part: &Part) -> Plan {
-        let parts = self.parts_of(vec![Arc::clone(&part.segment)], &[], None, i64::MIN, i64::MAX);
-        Plan {
-            parts: parts.into_iter().map(Arc::new).collect(),
-        }
+        Plan::of(self.parts_of(vec![Arc::clone(&part.segment)], &[], None, i64::MIN, i64::MAX))
     }
 }
 

@@ -197,9 +197,7 @@ impl Engine {
     /// See [`QueryError`].
     pub async fn read_segment(&self, segment: Arc<Segment>) -> Result<Vec<StreamEntries>, QueryError> {
         let parts = self.parts_of(vec![segment], &[], None, i64::MIN, i64::MAX);
-        let plan = Plan {
-            parts: parts.into_iter().map(Arc::new).collect(),
-        };
+        let plan = Plan::of(parts);
         let mut streams = Vec::new();
         for task in plan.blocks(i64::MIN, i64::MAX) {
             let encoded = self

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod cost;
 mod settings;
 
 use super::*;
@@ -341,51 +342,6 @@ async fn a_query_whose_segments_another_replica_merged_and_deleted_plans_again()
     assert_eq!(compactor.compact_all_once().await.unwrap().deleted, 4);
     // The engine's listing is a second old at most and still names the four; their footers are in memory.
     assert_same(&ask().await, &want, "after");
-}
-
-#[tokio::test]
-async fn a_query_costs_what_matches_and_not_what_is_stored() {
-    const BLOCK_ROWS: usize = 100;
-    let of = |app: &str, rows: usize| {
-        let row = |n: usize| Row {
-            labels: Labels::from_pairs([("app", app)]),
-            ts: START + n as i64 * NS,
-            line: format!("step={n} of {app}"),
-            metadata: Vec::new(),
-        };
-        (0..rows).map(row).collect::<Vec<_>>()
-    };
-    let cost = async |stored: usize, matching: usize| {
-        // Whole blocks of each stream, so that what is read for one is its own.
-        let others = (0..stored).flat_map(|n| of(&format!("other-{n:03}"), BLOCK_ROWS));
-        let one = others.chain(of("wanted", matching * BLOCK_ROWS)).collect();
-        let engine = engine(&[one], 2, BLOCK_ROWS, QueryLimits::default()).await;
-        let request = LogRequest {
-            expr: log_expr(r#"{app="wanted"} |= "of""#),
-            start: START,
-            end: START + 100_000 * NS,
-            limit: 5000,
-            direction: Direction::Forward,
-            interval: 0,
-        };
-        let stats = engine.log(&[TenantId::default()], request).await.unwrap().stats;
-        assert_eq!(stats.entries_returned as usize, matching * BLOCK_ROWS);
-        stats
-    };
-    let base = cost(1, 2).await;
-    assert!(base.blocks == 2 && base.requests > 0 && base.compressed_bytes > 0);
-    for stored in [10, 100] {
-        let more = cost(stored, 2).await;
-        assert_eq!(
-            (more.blocks, more.requests, more.lines),
-            (base.blocks, base.requests, base.lines),
-            "{stored} times as much beside it"
-        );
-        // A stream's number in its block may take a byte more.
-        assert!(more.compressed_bytes <= base.compressed_bytes + 2 * base.blocks);
-    }
-    let more = cost(10, 20).await;
-    assert_eq!((more.blocks, more.lines), (10 * base.blocks, 10 * base.lines));
 }
 
 /// What a row adds to a count.

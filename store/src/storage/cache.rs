@@ -16,6 +16,7 @@ use foyer::{
 };
 use object_store::path::Path;
 
+use super::meter;
 use crate::metrics as names;
 
 /// Largest range that is kept; larger ones would push out too much.
@@ -142,6 +143,11 @@ impl RangeCache {
 }
 
 fn counted(outcome: &'static str, bytes: Option<Bytes>) -> Option<Bytes> {
+    meter::note(|usage| match outcome {
+        "memory" => usage.from_memory += 1,
+        "disk" => usage.from_disk += 1,
+        _ => {}
+    });
     metrics::counter!(names::STORAGE_CACHE_READS, "outcome" => outcome).increment(1);
     bytes
 }

@@ -4,6 +4,7 @@
 //! rename, fsync of the folder) and memory (for tests and trials).
 
 mod cache;
+mod meter;
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -27,6 +28,7 @@ use crate::tenants::TenantId;
 pub use cache::DiskCacheConfig;
 pub(crate) use cache::MIN_DISK_CACHE_BYTES;
 use cache::RangeCache;
+pub use meter::{Usage, metered};
 
 /// Gaps up to this many bytes between two wanted ranges are read along with them: cheaper than another request.
 const COALESCE_GAP: u64 = 128 << 10;
@@ -370,6 +372,11 @@ async fn counted<T>(
         Err(_) => "error",
     };
     metrics::counter!(names::STORAGE_REQUESTS, "operation" => operation, "outcome" => outcome).increment(1);
+    meter::note(|usage| match operation {
+        "get" => usage.gets += 1,
+        "list" => usage.lists += 1,
+        _ => {}
+    });
     metrics::histogram!(names::STORAGE_SECONDS, "operation" => operation)
         .record(start.elapsed().as_secs_f64());
     result.map_err(|error| StorageError::Request {
@@ -391,6 +398,9 @@ fn one_line(error: &object_store::Error) -> String {
 }
 
 fn count_bytes(operation: &'static str, bytes: usize) {
+    if operation == "get" {
+        meter::note(|usage| usage.bytes += bytes as u64);
+    }
     metrics::counter!(names::STORAGE_BYTES, "operation" => operation).increment(bytes as u64);
 }
 

@@ -41,12 +41,18 @@ pub struct Fetcher {
     pub client: Client,
     /// The query's text.
     pub query: String,
+    /// Whether the answer is to say all that it took.
+    pub explain: bool,
 }
 
 impl Fetcher {
-    /// Asks `client` for `query`.
-    pub fn new(client: Client, query: String) -> Self {
-        Self { client, query }
+    /// Asks `client` for `query`; with `explain`, also what answering took.
+    pub fn new(client: Client, query: String, explain: bool) -> Self {
+        Self {
+            client,
+            query,
+            explain,
+        }
     }
 
     /// Evaluates a metric query at `at`.
@@ -96,7 +102,11 @@ impl Fetcher {
     }
 
     async fn get(&self, path: &str, params: &[(&str, String)]) -> Result<Page, ClientError> {
-        let body = self.client.get(path, params, categorize()).await?;
+        let mut params = params.to_vec();
+        if self.explain {
+            params.push(("explain", "true".to_owned()));
+        }
+        let body = self.client.get(path, &params, categorize()).await?;
         answer::parse(&body).map_err(|reason| ClientError::Malformed {
             url: self.client.base().to_owned(),
             reason,

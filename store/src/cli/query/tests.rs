@@ -174,7 +174,8 @@ async fn nothing_found_is_said() {
     let (out, said) = ask(&service, &["{}", "--explain"]).await;
     assert_eq!(out, "");
     assert!(said.contains("nothing found between"), "{said}");
-    assert!(said.contains("7 lines (2.00 KiB) looked at"), "{said}");
+    assert!(said.contains("7 lines looked at (2.00 KiB)"), "{said}");
+    assert_eq!(service.requests.lock()[0]["explain"], "true");
 }
 
 #[tokio::test(flavor = "multi_thread")]
