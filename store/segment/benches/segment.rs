@@ -4,7 +4,10 @@
 use std::{convert::Infallible, sync::Arc};
 
 use divan::{Bencher, counter::BytesCount};
-use rankline_segment::{BlockMeta, ColumnKind, Cursor, Finished, SegmentWriter, WriterOptions, merge};
+use rankline_segment::{
+    BlockMeta, BlockText, ColumnKind, Cursor, Finished, Needle, SegmentFooter, SegmentWriter, TRAILER_BYTES,
+    TemplateLines, WriterOptions, merge,
+};
 
 fn main() {
     divan::main();
@@ -59,10 +62,29 @@ fn rows() -> Vec<(String, Vec<(i64, String)>)> {
 }
 
 fn write(rows: &[(String, Vec<(i64, String)>)], zstd_level: i32) -> Finished {
-    let mut writer = SegmentWriter::new(WriterOptions {
-        zstd_level,
-        ..WriterOptions::default()
-    });
+    write_with(
+        rows,
+        WriterOptions {
+            zstd_level,
+            ..WriterOptions::default()
+        },
+    )
+}
+
+/// As compaction stores them.
+fn write_templates(rows: &[(String, Vec<(i64, String)>)]) -> Finished {
+    write_with(
+        rows,
+        WriterOptions {
+            zstd_level: 9,
+            templates: true,
+            ..WriterOptions::default()
+        },
+    )
+}
+
+fn write_with(rows: &[(String, Vec<(i64, String)>)], options: WriterOptions) -> Finished {
+    let mut writer = SegmentWriter::new(options);
     for (rank, rows) in rows {
         writer.begin_stream(&[("job", "llama"), ("rank", rank)]).unwrap();
         for (ts, line) in rows {
@@ -107,6 +129,91 @@ fn decode_lines(bencher: Bencher<'_, '_>) {
         };
         segment.footer.blocks.iter().map(decode).sum::<usize>()
     });
+}
+
+/// The text of a block with all that belongs to it, nothing of it decoded yet beyond templates.
+fn templates(segment: &Finished, block: &BlockMeta) -> TemplateLines {
+    let of = |kind: &ColumnKind| column(segment, block, kind);
+    match block.decode_text(of).unwrap() {
+        BlockText::Templates(text) => *text,
+        BlockText::Plain(_) => panic!("a block without templates"),
+    }
+}
+
+#[divan::bench]
+fn encode_templates(bencher: Bencher<'_, '_>) {
+    let rows = rows();
+    bencher
+        .counter(line_bytes(&rows))
+        .bench_local(|| write_templates(&rows).total_bytes);
+}
+
+/// Every line of a segment, put together from templates and variables.
+#[divan::bench]
+fn decode_template_lines(bencher: Bencher<'_, '_>) {
+    let rows = rows();
+    let segment = write_templates(&rows);
+    bencher.counter(line_bytes(&rows)).bench_local(|| {
+        let decode = |block: &BlockMeta| templates(&segment, block).all_lines().unwrap().rows();
+        segment.footer.blocks.iter().map(decode).sum::<usize>()
+    });
+}
+
+/// Some lines far apart: what a query with few hits pays when the block is decoded already.
+#[divan::bench]
+fn put_100_lines_together(bencher: Bencher<'_, '_>) {
+    let segment = write_templates(&rows());
+    let block = &segment.footer.blocks[0];
+    let text = templates(&segment, block);
+    let some: Vec<u32> = (0..100).map(|n| n * (block.rows / 100)).collect();
+    text.lines(&some).unwrap();
+    bencher
+        .counter(divan::counter::ItemsCount::new(some.len()))
+        .bench_local(|| text.lines(&some).unwrap().rows());
+}
+
+/// Texts that no line has, looked for in templates and variables: one that no variable can have either, and one that
+/// looks like a number. `cold` decodes what it needs, `warm` has it.
+#[divan::bench(args = ["NaN detected", "99999999"])]
+fn scan_templates_cold(bencher: Bencher<'_, '_>, text: &str) {
+    let rows = rows();
+    let (segment, needle) = (write_templates(&rows), Needle::new(text).unwrap());
+    bencher.counter(line_bytes(&rows)).bench_local(|| {
+        let scan = |block: &BlockMeta| {
+            let text = templates(&segment, block);
+            let hits = text.hits(&needle).unwrap();
+            text.rows_of(&hits).unwrap().is_empty()
+        };
+        segment.footer.blocks.iter().filter(|block| scan(block)).count()
+    });
+}
+
+#[divan::bench(args = ["NaN detected", "99999999"])]
+fn scan_templates_warm(bencher: Bencher<'_, '_>, text: &str) {
+    let rows = rows();
+    let (segment, needle) = (write_templates(&rows), Needle::new(text).unwrap());
+    let blocks: Vec<_> = segment
+        .footer
+        .blocks
+        .iter()
+        .map(|block| templates(&segment, block))
+        .collect();
+    bencher.counter(line_bytes(&rows)).bench_local(|| {
+        let scan = |text: &TemplateLines| {
+            let hits = text.hits(&needle).unwrap();
+            text.rows_of(&hits).unwrap().is_empty()
+        };
+        blocks.iter().filter(|text| scan(text)).count()
+    });
+}
+
+#[divan::bench]
+fn parse_footer(bencher: Bencher<'_, '_>) {
+    let segment = write(&rows(), 3);
+    let tail = &segment.bytes[segment.bytes.len() - TRAILER_BYTES..];
+    let range = rankline_segment::locate_footer(tail, segment.total_bytes).unwrap();
+    let bytes = &segment.bytes[range.start as usize..range.end as usize];
+    bencher.bench_local(|| SegmentFooter::parse(bytes).unwrap().rows);
 }
 
 #[divan::bench]
