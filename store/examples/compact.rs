@@ -49,6 +49,8 @@ async fn flush(
     batch.sort_by_key(|&(file, line)| (&files[file].0, line));
     let mut writer = SegmentWriter::new(WriterOptions {
         zstd_level: 1,
+        try_layouts: false,
+        templates: true,
         ..WriterOptions::default()
     });
     for rows in batch.chunk_by(|a, b| a.0 == b.0) {

@@ -1,10 +1,15 @@
 //! Entries and streams as they move from a push into a segment. Knows neither transport nor storage.
 
+use std::borrow::Cow;
+
 use bytestring::ByteString;
 use rankline_logql::Labels;
 
 /// A name and a value.
 pub type Pair = (ByteString, ByteString);
+
+/// The structured metadata of an entry. Most entries have none but for their level, which needs no memory of their own.
+pub type Metadata = Cow<'static, [Pair]>;
 
 /// One log entry. Strings are slices of the request they came in, so cloning copies no text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,7 +19,7 @@ pub struct Entry {
     /// The line, without a newline at its end unless the client sent one.
     pub line: ByteString,
     /// Structured metadata: names ascending and unique.
-    pub metadata: Vec<Pair>,
+    pub metadata: Metadata,
 }
 
 impl Entry {
@@ -32,7 +37,11 @@ impl Entry {
     /// Approximate memory the entry holds, its share of the request's buffer included.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        size_of::<Self>() + self.metadata.len() * size_of::<Pair>() + self.text_bytes()
+        let metadata = match &self.metadata {
+            Cow::Borrowed(_) => 0,
+            Cow::Owned(pairs) => pairs.capacity() * size_of::<Pair>(),
+        };
+        size_of::<Self>() + metadata + self.text_bytes()
     }
 }
 

@@ -275,7 +275,7 @@ mod tests {
         let entry = |ts| Entry {
             ts,
             line: "x".repeat(line_bytes).into(),
-            metadata: Vec::new(),
+            metadata: Vec::new().into(),
         };
         let entries = (0..lines as i64).map(entry).collect();
         vec![StreamEntries {

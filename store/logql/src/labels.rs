@@ -95,6 +95,12 @@ impl Labels {
         self.0.pairs.is_empty()
     }
 
+    /// [`Labels::hash64`] of the set with these pairs: names ascending and unique, no value empty.
+    #[must_use]
+    pub fn hash_of<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> u64 {
+        hash_pairs(pairs)
+    }
+
     /// A hash that is the same in every process and version: xxh3 of `name 0xff value 0xff …`.
     #[must_use]
     pub fn hash64(&self) -> u64 {

@@ -10,9 +10,13 @@ use crate::{Part, SegmentError};
 /// Below this many bytes zstd's frame costs more than it saves.
 const MIN_BYTES: usize = 32;
 
+/// Compressors a thread keeps for the next writer: one is a megabyte or so to allocate and to fill.
+const KEPT_COMPRESSORS: usize = 2;
+
 pub(crate) struct Zstd {
-    compressor: Compressor<'static>,
-    /// What was compressed only to be measured.
+    level: i32,
+    /// Taken out only by `drop`.
+    compressor: Option<Compressor<'static>>,
     scratch: Vec<u8>,
 }
 
@@ -22,11 +26,23 @@ impl std::fmt::Debug for Zstd {
     }
 }
 
+thread_local! {
+    static COMPRESSORS: RefCell<Vec<(i32, Compressor<'static>)>> = const { RefCell::new(Vec::new()) };
+}
+
 impl Zstd {
     pub(crate) fn new(level: i32) -> Result<Self, SegmentError> {
-        let compressor = Compressor::new(level).map_err(|error| compress_error(Part::Header, error))?;
+        let kept = COMPRESSORS.with_borrow_mut(|kept| {
+            let of_level = kept.iter().position(|(of, _)| *of == level)?;
+            Some(kept.swap_remove(of_level).1)
+        });
+        let compressor = match kept {
+            Some(compressor) => compressor,
+            None => Compressor::new(level).map_err(|error| compress_error(Part::Header, error))?,
+        };
         Ok(Zstd {
-            compressor,
+            level,
+            compressor: Some(compressor),
             scratch: Vec::new(),
         })
     }
@@ -42,29 +58,43 @@ impl Zstd {
             return Ok(false);
         }
         let small = self
-            .compressor
-            .compress(plain)
+            .compressed_len(plain)
             .map_err(|error| compress_error(part(), error))?;
-        let worth = small.len() < plain.len() - plain.len() / 16;
+        let worth = small < plain.len() - plain.len() / 16;
         if worth {
-            *plain = small;
+            plain.clear();
+            plain.extend_from_slice(&self.scratch);
         }
         Ok(worth)
     }
-}
 
-impl Zstd {
-    /// Bytes of `plain` compressed.
-    pub(crate) fn compressed_len(&mut self, plain: &[u8]) -> Result<usize, SegmentError> {
+    /// Bytes of `plain` compressed, which are in `scratch` then.
+    pub(crate) fn compressed_len(&mut self, plain: &[u8]) -> Result<usize, std::io::Error> {
         self.scratch.clear();
         self.scratch.reserve(zstd::zstd_safe::compress_bound(plain.len()));
-        self.compressor
-            .compress_to_buffer(plain, &mut self.scratch)
-            .map_err(|error| compress_error(Part::Header, error))
+        match &mut self.compressor {
+            Some(compressor) => compressor.compress_to_buffer(plain, &mut self.scratch),
+            None => Err(std::io::Error::other("the compressor is gone")),
+        }
     }
 }
 
-fn compress_error(part: Part, error: std::io::Error) -> SegmentError {
+impl Drop for Zstd {
+    fn drop(&mut self) {
+        let Some(compressor) = self.compressor.take() else {
+            return;
+        };
+        // At the end of a thread there is nowhere to keep it.
+        let _ = COMPRESSORS.try_with(|kept| {
+            let mut kept = kept.borrow_mut();
+            if kept.len() < KEPT_COMPRESSORS {
+                kept.push((self.level, compressor));
+            }
+        });
+    }
+}
+
+pub(crate) fn compress_error(part: Part, error: std::io::Error) -> SegmentError {
     SegmentError::Compress {
         part,
         reason: error.to_string(),

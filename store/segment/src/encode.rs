@@ -8,7 +8,7 @@ use crate::{
     BlockMeta, ColumnKind, ColumnMeta, Part, SegmentError,
     compress::Zstd,
     ints::{put_frames, put_varints},
-    template::{self, TemplateColumns},
+    template::{self, Split, SplitCursor, Splitter, TemplateColumns, Vocabulary},
     wire::{put_varint, ts_delta},
 };
 
@@ -23,15 +23,40 @@ pub(crate) const LAYOUT_RUNS: u8 = 0;
 /// Metadata ids of fixed width.
 pub(crate) const LAYOUT_DENSE: u8 = 1;
 
+/// A line on its way into a block.
+#[derive(Debug)]
+pub(crate) enum Line<'a> {
+    /// Its bytes.
+    Whole(&'a [u8]),
+    /// The next line of a block of templates, one of [`Vocabulary::Numbers`].
+    Split(&'a mut SplitCursor),
+}
+
+impl Line<'_> {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Line::Whole(line) => line.len(),
+            Line::Split(lines) => lines.next_len(),
+        }
+    }
+}
+
 /// The rows of the block being filled.
 #[derive(Debug, Default)]
 pub(crate) struct BlockBuilder {
+    index: u32,
     first_stream: u32,
     last_stream: u32,
     run_rows: Vec<u32>,
     timestamps: Vec<i64>,
     lengths: Vec<u64>,
+    line_bytes: u64,
+    /// The lines but for those that came split.
     text: Vec<u8>,
+    /// Where each row ends in the text.
+    ends: Vec<u32>,
+    /// Where lines are to be stored as templates.
+    splitter: Option<Splitter>,
     metadata: Vec<MetadataBuilder>,
     by_name: HashMap<Box<str>, usize>,
     /// Columns of the last row's metadata, in its order: the next row mostly has the same names.
@@ -40,12 +65,22 @@ pub(crate) struct BlockBuilder {
 }
 
 impl BlockBuilder {
+    /// An empty block with the number `index`. With `templates` lines are split as they come.
+    pub(crate) fn new(index: u32, templates: bool) -> Self {
+        BlockBuilder {
+            index,
+            splitter: templates.then(Splitter::default),
+            ..BlockBuilder::default()
+        }
+    }
+
     pub(crate) fn rows(&self) -> usize {
         self.timestamps.len()
     }
 
-    pub(crate) fn text_bytes(&self) -> usize {
-        self.text.len()
+    /// Bytes of the lines.
+    pub(crate) fn line_bytes(&self) -> u64 {
+        self.line_bytes
     }
 
     /// Roughly the heap bytes of the metadata columns.
@@ -64,7 +99,8 @@ impl BlockBuilder {
         }
     }
 
-    pub(crate) fn push(&mut self, stream: u32, ts: i64, line: &str, metadata: &[(&str, &str)]) {
+    /// Adds a row. A line can be split only if the block is one of templates.
+    pub(crate) fn push(&mut self, stream: u32, ts: i64, line: Line<'_>, metadata: &[(&str, &str)]) {
         let row = self.timestamps.len() as u32;
         match self.run_rows.last_mut() {
             Some(rows) if self.last_stream == stream => *rows += 1,
@@ -77,7 +113,19 @@ impl BlockBuilder {
         self.last_stream = stream;
         self.timestamps.push(ts);
         self.lengths.push(line.len() as u64);
-        self.text.extend_from_slice(line.as_bytes());
+        self.line_bytes += line.len() as u64;
+        let start = self.text.len();
+        match (line, &mut self.splitter) {
+            (Line::Whole(line), splitter) => {
+                self.text.extend_from_slice(line);
+                if let Some(splitter) = splitter {
+                    splitter.add(row, line, start, Vocabulary::Numbers);
+                }
+            }
+            (Line::Split(lines), Some(splitter)) => lines.hand_on(row, self.index, splitter),
+            (Line::Split(lines), None) => lines.put_next(&mut self.text),
+        }
+        self.ends.push(self.text.len() as u32);
         for (position, &(name, value)) in metadata.iter().enumerate() {
             let column = self.metadata_column(position, name);
             self.metadata_weight += self.metadata[column].push(row, value);
@@ -104,67 +152,64 @@ impl BlockBuilder {
         column
     }
 
-    /// Appends the block's columns to `out`, whose first byte is at `base` in the object, and empties the builder.
+    /// Appends the block's columns to `out`, whose first byte is at `base` in the object, and makes the builder one of
+    /// the next block. `try_layouts`: see [`WriterOptions`](crate::WriterOptions).
     pub(crate) fn finish(
         &mut self,
-        index: u32,
         base: u64,
         out: &mut Vec<u8>,
         zstd: &mut Zstd,
-        templates: bool,
+        try_layouts: bool,
     ) -> Result<BlockMeta, SegmentError> {
-        let rows = self.rows() as u32;
-        let bounds = self
+        let mut next = BlockBuilder::new(self.index + 1, self.splitter.is_some());
+        next.text.reserve(self.text.len());
+        let block = std::mem::replace(self, next);
+        let rows = block.rows() as u32;
+        let bounds = block
             .timestamps
             .iter()
             .fold((i64::MAX, i64::MIN), |(a, b), &ts| (a.min(ts), b.max(ts)));
         let mut columns = Columns {
-            index,
+            index: block.index,
             base,
             out,
             zstd,
+            try_layouts,
             list: Vec::new(),
         };
         let mut streams = Vec::new();
-        self.run_rows
+        block
+            .run_rows
             .iter()
             .for_each(|&rows| put_varint(&mut streams, rows.into()));
         columns.put(ColumnKind::Streams, LAYOUT_VARINTS, streams)?;
-        let (head, deltas) = timestamp_deltas(&self.timestamps, &self.run_rows, bounds.0);
+        let (head, deltas) = timestamp_deltas(&block.timestamps, &block.run_rows, bounds.0);
         columns.put_ints(ColumnKind::Timestamps, &head, &deltas)?;
-        columns.put_ints(ColumnKind::LineLengths, &[], &self.lengths)?;
-        let mut metadata = std::mem::take(&mut self.metadata);
+        columns.put_ints(ColumnKind::LineLengths, &[], &block.lengths)?;
+        let mut metadata = block.metadata;
         metadata.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         for column in metadata {
             let (name, layout, payload) = column.finish(rows);
             columns.put(ColumnKind::Metadata(name), layout, payload)?;
         }
-        let line_bytes = self.text.len() as u64;
-        let text = std::mem::take(&mut self.text);
-        let split = if templates {
-            columns.split(&text, &self.lengths)?
-        } else {
-            None
+        let split = match block.splitter {
+            Some(splitter) => columns.split(splitter, block.text, &block.ends, block.line_bytes)?,
+            None => Split::Plain(block.text),
         };
         match split {
-            Some(split) => columns.put_templates(split)?,
-            None => columns.put(ColumnKind::LineText, LAYOUT_VARINTS, text)?,
+            Split::Templates(split) => columns.put_templates(split)?,
+            Split::Plain(text) => columns.put(ColumnKind::LineText, LAYOUT_VARINTS, text)?,
         }
-        let block = BlockMeta {
-            index,
+        Ok(BlockMeta {
+            index: block.index,
             rows,
-            first_stream: self.first_stream,
-            last_stream: self.last_stream,
+            first_stream: block.first_stream,
+            last_stream: block.last_stream,
             min_ts: bounds.0,
             max_ts: bounds.1,
-            line_bytes,
+            line_bytes: block.line_bytes,
             columns: columns.list,
-        };
-        *self = BlockBuilder {
-            text: Vec::with_capacity(line_bytes as usize),
-            ..BlockBuilder::default()
-        };
-        Ok(block)
+        })
     }
 }
 
@@ -211,6 +256,7 @@ struct Columns<'a> {
     base: u64,
     out: &'a mut Vec<u8>,
     zstd: &'a mut Zstd,
+    try_layouts: bool,
     list: Vec<ColumnMeta>,
 }
 
@@ -222,12 +268,21 @@ impl Columns<'_> {
         Ok(())
     }
 
-    fn split(&mut self, text: &[u8], lengths: &[u64]) -> Result<Option<TemplateColumns>, SegmentError> {
+    fn split(
+        &mut self,
+        splitter: Splitter,
+        text: Vec<u8>,
+        ends: &[u32],
+        line_bytes: u64,
+    ) -> Result<Split, SegmentError> {
         let part = Part::Column {
             block: self.index,
             kind: ColumnKind::Variables,
         };
-        template::encode(text, lengths, self.zstd, || part.clone())
+        let (zstd, try_layouts) = (&mut *self.zstd, self.try_layouts);
+        template::encode(splitter, text, ends, line_bytes, zstd, try_layouts, || {
+            part.clone()
+        })
     }
 
     fn put_templates(&mut self, columns: TemplateColumns) -> Result<(), SegmentError> {
@@ -242,12 +297,18 @@ impl Columns<'_> {
         self.put(ColumnKind::OtherText, LAYOUT_VARINTS, columns.other)
     }
 
-    /// Varints or frames, whichever is smaller in the end.
+    /// Varints or frames, whichever is smaller: in the end if layouts are to be tried, before compression otherwise.
     fn put_ints(&mut self, kind: ColumnKind, head: &[u8], values: &[u64]) -> Result<(), SegmentError> {
         let mut frames = head.to_vec();
         put_frames(&mut frames, values);
         let mut varints = head.to_vec();
         put_varints(&mut varints, values);
+        if !self.try_layouts {
+            return match frames.len() <= varints.len() {
+                true => self.put(kind, LAYOUT_FRAMES, frames),
+                false => self.put(kind, LAYOUT_VARINTS, varints),
+            };
+        }
         let (frames_len, varints_len) = (frames.len(), varints.len());
         let frames_packed = self.shrink(&kind, &mut frames)?;
         let varints_packed = self.shrink(&kind, &mut varints)?;

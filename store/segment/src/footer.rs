@@ -6,7 +6,7 @@ use ulid::Ulid;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
-    BlockMeta, ColumnKind, ColumnMeta, Part, SegmentError, SegmentFooter, StreamMeta,
+    BlockMeta, ColumnKind, ColumnMeta, LabelPairs, Part, SegmentError, SegmentFooter, StreamMeta,
     compress::{Zstd, expand},
     limits::{
         MAX_BLOCK_ROWS, MAX_COLUMN_BYTES, MAX_FOOTER_BYTES, MAX_LABEL_BYTES, MAX_LABELS, MAX_LINE_BYTES,
@@ -206,7 +206,7 @@ impl SegmentFooter {
     }
 
     fn put_streams<'a>(&'a self, out: &mut Vec<u8>, strings: &mut Strings<'a>) {
-        let labels = || self.streams.iter().flat_map(|stream| &stream.labels);
+        let labels = || self.streams.iter().flat_map(|stream| stream.labels.iter());
         put_varint(out, self.streams.len() as u64);
         for stream in &self.streams {
             put_varint(out, stream.labels.len() as u64);
@@ -267,7 +267,7 @@ impl SegmentFooter {
 /// Every text of the footer once, in the order of first use.
 #[derive(Default)]
 struct Strings<'a> {
-    index: HashMap<&'a str, u64>,
+    index: HashMap<&'a str, u64, foldhash::fast::RandomState>,
     list: Vec<&'a str>,
 }
 
@@ -372,12 +372,8 @@ fn read_streams(
     let mut pairs = names.into_iter().zip(values);
     let mut streams: Vec<StreamMeta> = Vec::with_capacity(count);
     for count in counts {
-        let labels: Vec<_> = pairs
-            .by_ref()
-            .take(count as usize)
-            .map(|(name, value)| (name.into(), value.into()))
-            .collect();
-        if !labels.is_sorted_by(|a, b| a.0 < b.0) {
+        let labels = LabelPairs::new(pairs.by_ref().take(count as usize));
+        if !labels.iter().is_sorted_by(|a, b| a.0 < b.0) {
             return Err(reader.corrupt(format!("labels of stream {} aren't in order", streams.len())));
         }
         if streams.last().is_some_and(|last| last.labels >= labels) {

@@ -12,7 +12,10 @@ use std::{
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use crate::{
-    BlockMeta, ColumnMeta, Lines, MetadataColumn, Part, SegmentError, SegmentFooter, SegmentWriter, StreamRun,
+    BlockMeta, ColumnKind, ColumnMeta, Lines, MetadataColumn, Part, SegmentError, SegmentFooter,
+    SegmentWriter, StreamRun,
+    encode::Line,
+    template::{SplitCursor, SplitLines},
 };
 
 /// Structured metadata of a row that needs no allocation.
@@ -37,10 +40,20 @@ pub struct Cursor<'a, E> {
 struct Rows {
     runs: Vec<StreamRun>,
     timestamps: Vec<i64>,
-    lines: Lines,
-    metadata: Vec<(Box<str>, MetadataColumn)>,
+    /// The lines of a block that has them as one text.
+    plain: Lines,
+    /// Those of a block of templates.
+    split: Option<SplitCursor>,
+    metadata: Vec<Metadata>,
     run: usize,
     row: usize,
+}
+
+/// A block's values of one name, and where the last one was found.
+struct Metadata {
+    name: Box<str>,
+    column: MetadataColumn,
+    run: usize,
 }
 
 /// Why a cursor can't go on.
@@ -121,17 +134,24 @@ impl Rows {
             })?;
             slice(column)
         };
-        let runs = meta.decode_streams(of_kind(crate::ColumnKind::Streams)?)?;
-        let timestamps = meta.decode_timestamps(of_kind(crate::ColumnKind::Timestamps)?)?;
-        let text = |kind: &crate::ColumnKind| {
-            meta.column(kind)
-                .and_then(|column| slice(column).ok())
-                .unwrap_or_default()
+        let runs = meta.decode_streams(of_kind(ColumnKind::Streams)?)?;
+        let timestamps = meta.decode_timestamps(of_kind(ColumnKind::Timestamps)?)?;
+        let (plain, split) = if meta.has_templates() {
+            let lines = SplitLines::decode(meta, |kind| of_kind(kind.clone()))?;
+            (Lines::new(String::new(), vec![0]), Some(SplitCursor::new(lines)))
+        } else {
+            let lengths = of_kind(ColumnKind::LineLengths)?;
+            (meta.decode_lines(lengths, of_kind(ColumnKind::LineText)?)?, None)
         };
-        let lines = meta.decode_text(text)?.into_lines()?;
         let metadata = meta
             .metadata_columns()
-            .map(|(name, column)| Ok((name.into(), meta.decode_metadata(column, slice(column)?)?)))
+            .map(|(name, column)| {
+                Ok(Metadata {
+                    name: name.into(),
+                    column: meta.decode_metadata(column, slice(column)?)?,
+                    run: 0,
+                })
+            })
             .collect::<Result<_, SegmentError>>()?;
         let ordered = runs.iter().all(|run| {
             let rows = run.first_row as usize..(run.first_row + run.rows) as usize;
@@ -144,15 +164,32 @@ impl Rows {
         Ok(Rows {
             runs,
             timestamps,
-            lines,
+            plain,
+            split,
             metadata,
             run: 0,
             row: 0,
         })
     }
 
+    /// Whether the row after the next can be one of the same stream and of this time, as far as the block shows.
+    fn may_go_on_at(&self, ts: i64) -> bool {
+        let Some(run) = self.runs.get(self.run) else {
+            return true;
+        };
+        let after = self.row + 1;
+        match after < (run.first_row + run.rows) as usize {
+            true => self.timestamps.get(after) == Some(&ts),
+            // The last stream of a block may go on in the next one.
+            false => self.run + 1 == self.runs.len(),
+        }
+    }
+
     fn advance(&mut self) {
         self.row += 1;
+        if let Some(lines) = &mut self.split {
+            lines.advance();
+        }
         if let Some(run) = self.runs.get(self.run)
             && self.row >= (run.first_row + run.rows) as usize
         {
@@ -217,6 +254,7 @@ pub fn merge<E>(
         writer,
         on_block,
         seen: Seen::new(),
+        line: Vec::new(),
         stats: MergeStats::default(),
     };
     // (labels, input, stream): all inputs' next streams. What pops in a row with equal labels is one stream.
@@ -232,7 +270,7 @@ pub fn merge<E>(
             heads.push(Reverse((&next.labels, input, stream + 1)));
         }
         if heads.peek().is_none_or(|Reverse((next, ..))| *next != labels) {
-            let pairs: Vec<(&str, &str)> = labels.iter().map(|(name, value)| (&**name, &**value)).collect();
+            let pairs: Vec<(&str, &str)> = labels.iter().collect();
             merge.writer.begin_stream(&pairs).map_err(MergeError::Write)?;
             // A stream that keeps no row leaves no trace in the output.
             merge.stream(&parts)?;
@@ -249,6 +287,8 @@ struct Merge<'w, 'a, E, F> {
     /// Blocks of the writer that `on_block` knows of.
     blocks: usize,
     seen: Seen,
+    /// The line at hand, where it had to be put together.
+    line: Vec<u8>,
     stats: MergeStats,
 }
 
@@ -267,7 +307,8 @@ impl<E, F: FnMut(&mut SegmentWriter) -> Result<(), E>> Merge<'_, '_, E, F> {
             let (input, stream) = parts[part];
             // Rows of one input mostly follow each other: stay with it while it is ahead of the others.
             loop {
-                self.row(input, stream, ts)?;
+                let others = heads.peek().map(|Reverse((ts, _))| *ts);
+                self.row(input, stream, ts, others)?;
                 read[part] += 1;
                 let Some(next) = self.next_ts(input, stream)? else {
                     break;
@@ -309,18 +350,36 @@ impl<E, F: FnMut(&mut SegmentWriter) -> Result<(), E>> Merge<'_, '_, E, F> {
         })
     }
 
-    /// Writes the row that `next_ts` found, unless it was written before.
-    fn row(&mut self, input: usize, stream: u32, ts: i64) -> Result<(), MergeError<E>> {
+    /// Writes the row that `next_ts` found, unless it was written before. `others` is the earliest timestamp of the
+    /// stream's rows of other inputs.
+    fn row(&mut self, input: usize, stream: u32, ts: i64, others: Option<i64>) -> Result<(), MergeError<E>> {
         let Cursor { block, keep, .. } = &mut self.inputs[input];
         let Some(rows) = block else {
             return Ok(());
         };
-        let line = rows.lines.get(rows.row);
+        // Only rows of one time can be equal, and few lines have to be put together to be compared.
+        let may_repeat = self.seen.is_at(ts) || others == Some(ts) || rows.may_go_on_at(ts);
+        let goes_split = rows
+            .split
+            .as_ref()
+            .is_some_and(|lines| self.writer.splits() && lines.next_is_split());
+        self.line.clear();
+        let line = match &rows.split {
+            None => rows.plain.get(rows.row),
+            Some(_) if goes_split && !may_repeat && keep.is_none() => "",
+            Some(lines) => {
+                lines.put_next(&mut self.line);
+                std::str::from_utf8(&self.line).map_err(|error| MergeError::Input {
+                    input,
+                    source: SegmentError::corrupt(Part::Footer, format!("row {}: {error}", rows.row)),
+                })?
+            }
+        };
         let row = rows.row;
         let mut pairs = rows
             .metadata
-            .iter()
-            .filter_map(|(name, column)| Some((&**name, column.get(row)?)));
+            .iter_mut()
+            .filter_map(|of| Some((&*of.name, of.column.next(row, &mut of.run)?)));
         // An allocation for each row would cost more than the rest of this function.
         let (mut few, mut many) = ([("", ""); FEW_PAIRS], Vec::new());
         let mut count = 0;
@@ -338,8 +397,13 @@ impl<E, F: FnMut(&mut SegmentWriter) -> Result<(), E>> Merge<'_, '_, E, F> {
             .is_some_and(|keep| !keep(stream, ts, line, metadata))
         {
             self.stats.removed += 1;
-        } else if self.seen.insert(ts, line, metadata) {
-            self.writer.push(ts, line, metadata).map_err(MergeError::Write)?;
+        } else if !may_repeat || self.seen.insert(ts, line, metadata) {
+            let line = match &mut rows.split {
+                Some(lines) if goes_split => Line::Split(lines),
+                _ => Line::Whole(line.as_bytes()),
+            };
+            let written = self.writer.push_line(ts, line, metadata);
+            written.map_err(MergeError::Write)?;
             self.stats.rows += 1;
         } else {
             self.stats.duplicates += 1;
@@ -379,6 +443,11 @@ impl Seen {
         if !self.more.is_empty() {
             self.more = HashSet::new();
         }
+    }
+
+    /// Whether a row of this time was written.
+    fn is_at(&self, ts: i64) -> bool {
+        self.first.is_some() && self.ts == ts
     }
 
     /// Whether the row is new.

@@ -5,6 +5,8 @@ use std::{fmt, ops::Range};
 
 use ulid::Ulid;
 
+use crate::LabelPairs;
+
 /// A segment's index: everything needed to pick and read its blocks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SegmentFooter {
@@ -32,7 +34,7 @@ pub struct SegmentFooter {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamMeta {
     /// Label pairs, names ascending and unique.
-    pub labels: Vec<(Box<str>, Box<str>)>,
+    pub labels: LabelPairs,
     /// Rows in this segment.
     pub rows: u64,
     /// Bytes of its lines.

@@ -137,6 +137,17 @@ impl MetadataColumn {
         }
     }
 
+    /// The value of a row, for rows that are asked for in order: `run` is where the last one was found, 0 at first.
+    pub(crate) fn next(&self, row: usize, run: &mut usize) -> Option<&str> {
+        if let Ids::Runs(runs) = &self.ids {
+            while runs.get(*run).is_some_and(|&(end, _)| end as usize <= row) {
+                *run += 1;
+            }
+            return self.value(runs.get(*run).map_or(0, |&(_, id)| id));
+        }
+        self.get(row)
+    }
+
     /// The value of a row.
     pub fn get(&self, row: usize) -> Option<&str> {
         self.value(self.id(row))

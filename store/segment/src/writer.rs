@@ -3,9 +3,9 @@
 use ulid::Ulid;
 
 use crate::{
-    BlockMeta, Part, SegmentError, SegmentFooter, StreamMeta,
+    BlockMeta, LabelPairs, Part, SegmentError, SegmentFooter, StreamMeta,
     compress::Zstd,
-    encode::BlockBuilder,
+    encode::{BlockBuilder, Line},
     footer::header,
     limits::{
         MAX_BLOCK_ROWS, MAX_LABEL_BYTES, MAX_LABELS, MAX_LINE_BYTES, MAX_METADATA_BYTES,
@@ -22,6 +22,9 @@ pub struct WriterOptions {
     pub block_line_bytes: usize,
     /// zstd level of lines, metadata and footer.
     pub zstd_level: i32,
+    /// Whether the layouts of columns are chosen by what compression makes of samples of them, and not by their bytes
+    /// before it: 3 to 6% smaller on training logs, at half again the time.
+    pub try_layouts: bool,
     /// Whether lines are stored as templates and variables, where that is smaller: reading and searching them is
     /// faster, writing is slower.
     pub templates: bool,
@@ -39,6 +42,7 @@ impl Default for WriterOptions {
             block_rows: 65_536,
             block_line_bytes: 4 << 20,
             zstd_level: 3,
+            try_layouts: true,
             templates: false,
             level: 0,
             replaces: Vec::new(),
@@ -83,7 +87,7 @@ impl SegmentWriter {
         };
         SegmentWriter {
             zstd: None,
-            block: BlockBuilder::default(),
+            block: BlockBuilder::new(0, options.templates),
             streams: Vec::new(),
             blocks: Vec::new(),
             label_bytes: 0,
@@ -106,11 +110,7 @@ impl SegmentWriter {
             )));
         }
         if let Some(last) = self.streams.last()
-            && !last
-                .labels
-                .iter()
-                .map(|(name, value)| (&**name, &**value))
-                .lt(labels.iter().copied())
+            && !last.labels.iter().lt(labels.iter().copied())
         {
             return Err(SegmentError::Input(format!(
                 "stream {labels:?} comes after {:?}",
@@ -140,10 +140,7 @@ impl SegmentWriter {
             MAX_LABEL_BYTES,
         )?;
         self.label_bytes += bytes;
-        let labels = labels
-            .iter()
-            .map(|&(name, value)| (name.into(), value.into()))
-            .collect();
+        let labels = LabelPairs::new(labels.iter().copied());
         let (min_ts, max_ts) = (i64::MAX, i64::MIN);
         self.streams.push(StreamMeta {
             labels,
@@ -162,7 +159,17 @@ impl SegmentWriter {
     /// # Errors
     /// When the order is broken or a limit of the format passed; the row is then not in the segment.
     pub fn push(&mut self, ts: i64, line: &str, metadata: &[(&str, &str)]) -> Result<(), SegmentError> {
-        let metadata_bytes = check_row(self.streams.last(), ts, line, metadata)?;
+        self.push_line(ts, Line::Whole(line.as_bytes()), metadata)
+    }
+
+    /// As [`SegmentWriter::push`], for a line that may be split already; a whole one is UTF-8.
+    pub(crate) fn push_line(
+        &mut self,
+        ts: i64,
+        line: Line<'_>,
+        metadata: &[(&str, &str)],
+    ) -> Result<(), SegmentError> {
+        let metadata_bytes = check_row(self.streams.last(), ts, line.len(), metadata)?;
         if self.is_full(line.len(), metadata) {
             self.finish_block()?;
         }
@@ -178,11 +185,16 @@ impl SegmentWriter {
         Ok(())
     }
 
+    /// Whether lines may come split.
+    pub(crate) fn splits(&self) -> bool {
+        self.options.templates
+    }
+
     fn is_full(&self, more_bytes: usize, metadata: &[(&str, &str)]) -> bool {
         let limit = self.options.block_line_bytes;
         self.block.rows() > 0
             && (self.block.rows() >= self.options.block_rows
-                || self.block.text_bytes() + more_bytes > limit
+                || self.block.line_bytes() + more_bytes as u64 > limit as u64
                 || self.block.metadata_weight() > limit
                 || self.block.exceeds_columns(metadata, MAX_METADATA_COLUMNS))
     }
@@ -192,24 +204,17 @@ impl SegmentWriter {
             Some(zstd) => zstd,
             slot => slot.insert(Zstd::new(self.options.zstd_level)?),
         };
-        let index = self.blocks.len() as u32;
-        self.blocks.push(self.block.finish(
-            index,
-            self.drained,
-            &mut self.out,
-            zstd,
-            self.options.templates,
-        )?);
+        let try_layouts = self.options.try_layouts;
+        let block = self
+            .block
+            .finish(self.drained, &mut self.out, zstd, try_layouts)?;
+        self.blocks.push(block);
         Ok(())
     }
 
     fn drop_empty_stream(&mut self) {
         if let Some(last) = self.streams.pop_if(|stream| stream.rows == 0) {
-            let bytes = last
-                .labels
-                .iter()
-                .map(|(name, value)| name.len() as u64 + value.len() as u64);
-            self.label_bytes -= bytes.sum::<u64>();
+            self.label_bytes -= last.labels.text_bytes() as u64;
         }
     }
 
@@ -279,7 +284,7 @@ fn version(options: &WriterOptions) -> u16 {
 fn check_row(
     stream: Option<&StreamMeta>,
     ts: i64,
-    line: &str,
+    line_bytes: usize,
     metadata: &[(&str, &str)],
 ) -> Result<u64, SegmentError> {
     let Some(stream) = stream else {
@@ -302,7 +307,7 @@ fn check_row(
         .map(|(name, value)| name.len() as u64 + value.len() as u64)
         .sum();
     for (what, value, limit) in [
-        ("bytes of a line", line.len() as u64, MAX_LINE_BYTES),
+        ("bytes of a line", line_bytes as u64, MAX_LINE_BYTES),
         (
             "metadata names of an entry",
             metadata.len() as u64,

@@ -16,7 +16,6 @@ use std::time::Duration;
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use parking_lot::Mutex;
-use rankline_logql::Labels;
 use rankline_segment::{SegmentError, SegmentFooter, TAIL_READ_BYTES, locate_footer};
 use ulid::Ulid;
 
@@ -67,12 +66,9 @@ pub struct Segment {
 impl Segment {
     /// Approximate memory of the footer and its tables.
     fn memory_bytes(&self) -> u32 {
+        // Labels are shared by the segments that have the stream; a quarter of them is on the safe side.
         let stream = |s: &rankline_segment::StreamMeta| {
-            96 + s
-                .labels
-                .iter()
-                .map(|(n, v)| 32 + n.len() + v.len())
-                .sum::<usize>()
+            size_of::<rankline_segment::StreamMeta>() + s.labels.heap_bytes() / 4
         };
         let streams: usize = self.footer.streams.iter().map(stream).sum();
         let blocks: usize = self
@@ -275,13 +271,14 @@ impl Catalog {
 
     /// Makes a [`Segment`] of what was just written, ready for [`Catalog::insert`].
     #[must_use]
-    pub fn segment(&self, tenant: &TenantId, key: SegmentKey, bytes: u64, footer: SegmentFooter) -> Segment {
-        let labels = |s: &rankline_segment::StreamMeta| {
-            Labels::from_pairs(s.labels.iter().map(|(name, value)| (name.clone(), value.clone())))
-        };
-        let streams = self
-            .interner
-            .intern(footer.streams.iter().map(labels).collect::<Vec<_>>());
+    pub fn segment(
+        &self,
+        tenant: &TenantId,
+        key: SegmentKey,
+        bytes: u64,
+        mut footer: SegmentFooter,
+    ) -> Segment {
+        let streams = self.interner.intern(&mut footer.streams);
         let path = key.path(&self.storage.tenant_root(tenant));
         Segment {
             tenant: tenant.clone(),

@@ -24,6 +24,8 @@ pub(super) struct Merge {
     pub(super) options: WriterOptions,
     /// Pause after each block, as a share of the time the block took.
     pub(super) pause: f32,
+    /// Whether the thread has a low priority.
+    pub(super) gives_way: bool,
     /// Delete requests whose entries are left out.
     pub(super) without: Vec<Arc<Deletion>>,
 }
@@ -59,7 +61,9 @@ impl Merge {
         let (sender, receiver) = tokio::sync::oneshot::channel();
         let handle = Handle::current();
         let work = move || {
-            lower_priority();
+            if self.gives_way {
+                lower_priority();
+            }
             let _ = sender.send(self.merge(&storage, &stop, &handle));
         };
         let thread = std::thread::Builder::new().name("compaction".to_owned());

@@ -42,9 +42,14 @@ use report::{count_failure, record_merge, report};
 
 /// Footers read at once.
 const FOOTER_READS_AT_ONCE: usize = 8;
-/// Line bytes of a block of an output. Each input has one block in memory at a time, so this bounds a merge: 16 of them
-/// are 128 MiB. Measured on 371 MB of training logs, zstd 3: 4 MiB give 12.84 MB, 8 MiB 12.07 MB, 16 MiB 11.80 MB.
+/// Line bytes of a block of an output. Measured on 371 MB of training logs, zstd 3: 4 MiB give 12.84 MB, 8 MiB 12.07 MB, 16 MiB 11.80 MB.
 const BLOCK_LINE_BYTES: usize = 8 << 20;
+/// Line bytes that the largest blocks of a merge's inputs may have together; what is beyond waits for the next merge. Each
+/// input has one block in memory, decoded, which takes about so much.
+const MERGE_LINE_BYTES: u64 = 64 << 20;
+/// Merges' worth of flushed segments from which on the background task is behind: it no longer gives way to requests
+/// then, as questions get slower with each segment.
+const BEHIND: usize = 2;
 /// How long a day without work is left alone, when it is over.
 const REST: Duration = Duration::from_secs(600);
 
@@ -329,12 +334,7 @@ impl Compactor {
         if !has_work {
             let over = Day::of(ns_since_epoch(now)) > day;
             // Old entries that are loaded now wait only to settle.
-            let loading = segments
-                .live
-                .iter()
-                .filter(|object| object.key.level == 0)
-                .count()
-                > 1;
+            let loading = segments.flushed() > 1;
             if over && !loading {
                 self.resting
                     .lock()
@@ -455,7 +455,7 @@ impl Compactor {
     async fn merge_group(
         &self,
         tenant: &TenantId,
-        group: Group,
+        mut group: Group,
         segments: &mut DaySegments,
         urgency: Urgency,
         summary: &mut CompactionSummary,
@@ -469,11 +469,15 @@ impl Compactor {
             };
             inputs.push(segment);
         }
+        inputs.truncate(fitting(&inputs));
+        group.inputs.truncate(inputs.len());
+        let is_behind = segments.flushed() >= BEHIND * self.options.levels[0].min_segments;
         let started = Instant::now();
         let merge = Merge {
             options: self.writer_options(group.level, &inputs, segments),
             inputs: inputs.clone(),
-            pause: self.pause(urgency),
+            pause: if is_behind { 0.0 } else { self.pause(urgency) },
+            gives_way: !is_behind,
             without: Vec::new(),
         };
         let failed = |reason: String| CompactionError::Merge {
@@ -513,6 +517,8 @@ impl Compactor {
         WriterOptions {
             level,
             zstd_level: self.zstd_level(level),
+            // What is merged again within hours isn't worth the time; what stays is.
+            try_layouts: level == MAX_LEVEL,
             templates: true,
             block_line_bytes: BLOCK_LINE_BYTES,
             replaces: replaced_ids(inputs, segments),
@@ -590,6 +596,12 @@ impl Compactor {
 }
 
 impl DaySegments {
+    /// Live segments as flushed.
+    fn flushed(&self) -> usize {
+        let flushed = self.live.iter().filter(|object| object.key.level == 0);
+        flushed.count()
+    }
+
     fn replace(&mut self, group: &Group, output: Arc<Segment>) {
         let now = SystemTime::now();
         self.live
@@ -604,6 +616,20 @@ impl DaySegments {
         });
         self.merged.insert(output.key.id, output);
     }
+}
+
+/// How many of the inputs, at least two, are within [`MERGE_LINE_BYTES`].
+fn fitting(inputs: &[Arc<Segment>]) -> usize {
+    let largest = |segment: &Arc<Segment>| {
+        let blocks = segment.footer.blocks.iter();
+        blocks.map(|block| block.line_bytes).max().unwrap_or_default()
+    };
+    let mut bytes = 0u64;
+    let within = inputs.iter().take_while(|input| {
+        bytes = bytes.saturating_add(largest(input));
+        bytes <= MERGE_LINE_BYTES
+    });
+    within.count().max(2).min(inputs.len())
 }
 
 /// The inputs, and what they replace themselves as far as it is still in the store: were it left out, it would be

@@ -181,6 +181,7 @@ impl Compactor {
             options: self.writer_options(level, &inputs, segments),
             inputs: inputs.clone(),
             pause: self.pause(urgency),
+            gives_way: true,
             without: without.to_vec(),
         };
         let (stats, finished) = match merge.run(self.storage.clone(), self.stop.clone()).await {

@@ -104,6 +104,7 @@ pub(super) fn encode(
 fn encode_day(day: Day, parts: &[(&StreamEntries, Range<usize>)], id: Ulid) -> Result<Encoded, SegmentError> {
     let mut writer = SegmentWriter::new(WriterOptions {
         zstd_level: ZSTD_LEVEL,
+        try_layouts: false,
         templates: true,
         ..WriterOptions::default()
     });
@@ -143,7 +144,7 @@ mod tests {
         let entry = |(ts, line): &(i64, &'static str)| Entry {
             ts: *ts,
             line: (*line).into(),
-            metadata: Vec::new(),
+            metadata: Vec::new().into(),
         };
         StreamEntries {
             labels: Labels::from_pairs([("s", name)]),
@@ -171,7 +172,7 @@ mod tests {
     #[test]
     fn metadata_tells_entries_apart() {
         let mut one = stream("a", &[(1, "x"), (1, "x")]);
-        one.entries[1].metadata = vec![("k".into(), "v".into())];
+        one.entries[1].metadata = vec![("k".into(), "v".into())].into();
         assert_eq!(sort([one]).duplicates, 0);
     }
 

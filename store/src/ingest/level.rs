@@ -5,6 +5,7 @@ use std::fmt;
 
 use rankline_logql::{Labels, logfmt_pairs_before_fault};
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use wide::u8x16;
 
 use crate::entry::Pair;
 
@@ -128,20 +129,56 @@ pub fn of_line(line: &str) -> &'static str {
     level.unwrap_or_else(|| of_words(line))
 }
 
+/// Bytes that are looked at together.
+const WINDOW: usize = 64;
+
 /// The first word of a line that names a level and stands between the boundaries of a word.
 fn of_words(line: &str) -> &'static str {
     let bytes = line.as_bytes();
-    let mut starts_word = true;
-    for (at, byte) in bytes.iter().enumerate() {
-        if starts_word
-            && may_name_level(*byte, bytes.get(at + 1).copied())
-            && let Some(level) = bytes.get(at..).and_then(word_at_start)
-        {
-            return level;
+    let mut letter_before = 0;
+    for (number, window) in bytes.chunks(WINDOW).enumerate() {
+        let (mut starts, letters) = level_starts(window);
+        starts &= !(letters << 1 | letter_before);
+        letter_before = letters >> (WINDOW - 1);
+        while starts != 0 {
+            let at = number * WINDOW + starts.trailing_zeros() as usize;
+            starts &= starts - 1;
+            let (before, rest) = bytes.split_at(at);
+            if before.last().is_none_or(|byte| is_left_boundary(*byte))
+                && let [first, after @ ..] = rest
+                && may_name_level(*first, after.first().copied())
+                && let Some(level) = word_at_start(rest)
+            {
+                return level;
+            }
         }
-        starts_word = is_left_boundary(*byte);
     }
     "unknown"
+}
+
+/// Of up to 64 bytes, a bit each: where a level's name may start, by its first two letters (more than do); and where
+/// letters are.
+fn level_starts(bytes: &[u8]) -> (u64, u64) {
+    let mut padded = [0; WINDOW];
+    let window = bytes.first_chunk().unwrap_or_else(|| {
+        padded[..bytes.len()].copy_from_slice(bytes);
+        &padded
+    });
+    let (mut first, mut second, mut letters) = (0, 0, 0);
+    for (number, lane) in window.as_chunks::<16>().0.iter().enumerate() {
+        let lower = u8x16::new(*lane) | u8x16::splat(0x20);
+        let any_of = |these: &[u8]| {
+            let found = these.iter().map(|byte| lower.simd_eq(u8x16::splat(*byte)));
+            found.fold(u8x16::ZERO, |all, one| all | one)
+        };
+        let put = |found: u8x16| u64::from(found.to_bitmask()) << (16 * number);
+        first |= put(any_of(b"tcedfwi"));
+        second |= put(any_of(b"rean"));
+        let letter = lower - u8x16::splat(b'a');
+        letters |= put(letter.min(u8x16::splat(25)).simd_eq(letter));
+    }
+    // The letter behind the last one isn't seen.
+    (first & (second >> 1 | 1 << (WINDOW - 1)), letters)
 }
 
 /// Whether any of [`WORDS`] begins with these two bytes: few others do, so most words of a line are passed over.
@@ -176,20 +213,27 @@ fn is_right_boundary(byte: u8) -> bool {
 /// The best of the level fields among a line's `key=value` pairs up to the first fault, if its value is a level.
 fn of_logfmt(line: &str) -> Option<&'static str> {
     // Most lines with an equals sign have no such key at all: look before parsing.
-    let candidate = |(at, _): (usize, &str)| {
-        let head = line.get(..at).unwrap_or_default();
-        let start = head
-            .rfind(|c: char| c <= ' ' || c == '"')
-            .map_or(0, |space| space + 1);
-        head.get(start..).and_then(field_rank).is_some()
+    let bytes = line.as_bytes();
+    let candidate = |at: usize| {
+        let head = bytes.get(..at).unwrap_or_default();
+        head.last().is_some_and(|last| ends_field(*last)) && {
+            let start = head.iter().rposition(|byte| *byte <= b' ' || *byte == b'"');
+            let key = head.get(start.map_or(0, |start| start + 1)..).unwrap_or_default();
+            std::str::from_utf8(key).ok().and_then(field_rank).is_some()
+        }
     };
-    if !line.match_indices('=').any(candidate) {
+    if !memchr::memchr_iter(b'=', bytes).any(candidate) {
         return None;
     }
     let (_, value) = logfmt_pairs_before_fault(line)
         .filter_map(|(key, value)| Some((field_rank(key)?, value)))
         .min_by_key(|p| p.0)?;
     known(&value)
+}
+
+/// Whether any of [`FIELDS`] ends with this letter in either case.
+fn ends_field(byte: u8) -> bool {
+    matches!(byte | 0x20, b'l' | b'y' | b't')
 }
 
 fn field_rank(key: &str) -> Option<usize> {
@@ -287,6 +331,8 @@ impl<'de> DeserializeSeed<'de> for ValueSeed<'_> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -327,6 +373,37 @@ mod tests {
             assert_eq!(of_line(&format!("a [{word}] line")), level);
             assert_eq!(of_line(&word.to_uppercase()), level);
             assert_eq!(of_line(&format!("{word}s")), "unknown", "{word}");
+        }
+    }
+
+    #[test]
+    fn fields_end_as_the_quick_look_thinks() {
+        for field in FIELDS {
+            assert!(field.bytes().last().is_some_and(ends_field), "{field}");
+            assert_eq!(of_line(&format!("a={field} {field}=error")), "error", "{field}");
+        }
+    }
+
+    /// A look at each byte in turn.
+    fn of_words_byte_by_byte(line: &str) -> &'static str {
+        let bytes = line.as_bytes();
+        (0..bytes.len())
+            .filter(|at| *at == 0 || is_left_boundary(bytes[at - 1]))
+            .find_map(|at| word_at_start(&bytes[at..]))
+            .unwrap_or("unknown")
+    }
+
+    proptest! {
+        #[test]
+        fn windows_find_what_a_look_at_each_byte_finds(
+            line in prop_oneof![
+                any::<String>(),
+                "[ a-z]{0,70}[ =:][Ww]arn(ing)?[s: ]{0,2}",
+                "[ a-z.]{50,130}[ \\[][eE]rr(or)?[!, ][a-z ]{0,70}",
+                "( |err|info|trace|warn|[:= ]|debug){0,40}",
+            ],
+        ) {
+            prop_assert_eq!(of_words(&line), of_words_byte_by_byte(&line));
         }
     }
 

@@ -9,6 +9,7 @@ pub mod ids;
 pub mod level;
 mod memory;
 pub mod names;
+mod recent_labels;
 pub mod validate;
 mod writer;
 

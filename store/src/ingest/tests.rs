@@ -118,7 +118,7 @@ fn push(stream: &str, entries: &[(i64, &str)]) -> Vec<StreamEntries> {
     let entry = |(ts, line): &(i64, &str)| Entry {
         ts: *ts,
         line: (*line).into(),
-        metadata: Vec::new(),
+        metadata: Vec::new().into(),
     };
     vec![StreamEntries {
         labels: Labels::from_pairs([("s", stream)]),

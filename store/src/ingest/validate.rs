@@ -8,9 +8,10 @@ use bytestring::ByteString;
 use rankline_logql::Labels;
 
 use super::level::{self, DETECTED_LEVEL};
-use super::names::{SERVICE_NAME, sanitize, with_service_name};
+use super::names::{SERVICE_NAME, sanitize};
+use super::recent_labels;
 use crate::config::Config;
-use crate::entry::{Entry, Pair, StreamEntries, sort_pairs};
+use crate::entry::{Entry, Metadata, Pair, StreamEntries, sort_pairs};
 
 /// The metadata field in which the filter says when a record was printed that it had to hold: nanoseconds since the
 /// epoch, decimal. It becomes the entry's timestamp.
@@ -114,7 +115,7 @@ impl Rules {
                 continue;
             }
             if self.discover_service_name {
-                stream.labels = with_service_name(&stream.labels);
+                stream.labels = recent_labels::with_service_name(stream.labels);
             }
             if let Err((reason, message)) = self.check_labels(&stream.labels) {
                 refusals.add(reason, stream.entries.len(), || message);
@@ -163,7 +164,9 @@ impl Rules {
         let labels = &stream.labels;
         stream.entries.retain_mut(|entry| {
             take_filter_timestamp(entry);
-            mend_metadata(&mut entry.metadata);
+            if !entry.metadata.is_empty() {
+                mend_metadata(entry.metadata.to_mut());
+            }
             if let Err((reason, message)) = self.check_entry(labels, entry, now) {
                 refusals.add(reason, 1, || message);
                 return false;
@@ -242,7 +245,7 @@ fn take_filter_timestamp(entry: &mut Entry) {
     };
     if let Some(ts) = entry.metadata.get(at).and_then(|(_, value)| value.parse().ok()) {
         entry.ts = ts;
-        entry.metadata.remove(at);
+        entry.metadata.to_mut().remove(at);
     }
 }
 
@@ -262,35 +265,45 @@ fn mend_metadata(metadata: &mut Vec<Pair>) {
 }
 
 fn add_level(entry: &mut Entry, stream_level: Option<&ByteString>) {
-    if let Some((_, value)) = entry.metadata.iter_mut().find(|(name, _)| name == DETECTED_LEVEL) {
+    if let Some(at) = entry.metadata.iter().position(|(name, _)| name == DETECTED_LEVEL) {
+        let value = &entry.metadata[at].1;
         let normal = level::normalize(value);
         if normal != &**value {
-            *value = ByteString::from(normal);
+            let normal = ByteString::from(normal);
+            entry.metadata.to_mut()[at].1 = normal;
         }
         return;
     }
     let level = match stream_level {
-        Some(level) => level.clone(),
-        None => constant(level::of_entry(&entry.line, &entry.metadata)),
+        Some(level) => &**level,
+        None => level::of_entry(&entry.line, &entry.metadata),
     };
-    let at = entry
-        .metadata
-        .partition_point(|(name, _)| &**name < DETECTED_LEVEL);
-    entry
-        .metadata
-        .insert(at, (ByteString::from_static(DETECTED_LEVEL), level));
+    let pair = USUAL.iter().find(|pair| *pair.1 == *level);
+    if let (Some(pair), true) = (pair, entry.metadata.is_empty()) {
+        entry.metadata = Metadata::Borrowed(std::slice::from_ref(pair));
+        return;
+    }
+    let pair = pair.cloned().unwrap_or_else(|| level_pair(level.into()));
+    let metadata = entry.metadata.to_mut();
+    let at = metadata.partition_point(|(name, _)| &**name < DETECTED_LEVEL);
+    metadata.insert(at, pair);
 }
 
-/// The level as text that costs no allocation where it is one of the usual ones.
-fn constant(level: &str) -> ByteString {
-    const USUAL: [&str; 8] = [
-        "unknown", "info", "warn", "error", "debug", "trace", "fatal", "critical",
-    ];
-    match USUAL.iter().find(|usual| **usual == level) {
-        Some(usual) => ByteString::from_static(usual),
-        None => level.into(),
-    }
+const fn level_pair(level: ByteString) -> Pair {
+    (ByteString::from_static(DETECTED_LEVEL), level)
 }
+
+/// The metadata of an entry that has its level alone, for the usual levels.
+static USUAL: [Pair; 8] = [
+    level_pair(ByteString::from_static("unknown")),
+    level_pair(ByteString::from_static("info")),
+    level_pair(ByteString::from_static("warn")),
+    level_pair(ByteString::from_static("error")),
+    level_pair(ByteString::from_static("debug")),
+    level_pair(ByteString::from_static("trace")),
+    level_pair(ByteString::from_static("fatal")),
+    level_pair(ByteString::from_static("critical")),
+];
 
 #[cfg(test)]
 mod tests {

@@ -84,7 +84,7 @@ impl Tailed {
         let entry = Entry {
             ts: now_ns(),
             line: line.into(),
-            metadata: Vec::new(),
+            metadata: Vec::new().into(),
         };
         let streams = vec![StreamEntries {
             labels: labels(),

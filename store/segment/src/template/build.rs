@@ -1,16 +1,19 @@
-//! The lines of a block to templates, ids and variables.
+//! The lines of a block to templates, ids and variables. Lines come one by one and are grouped as they come; one that is
+//! split already, because it comes from a block of templates, stays there until its variables are laid out.
 
 use std::{
     collections::HashMap,
     hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState},
     ops::Range,
+    sync::Arc,
 };
 
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::{
     directory::{Chunk, Column, Directory, Template},
-    values::{self, Layout, Stamp},
+    split_lines::{Place, SplitLines},
+    values::{Encoder, Layout},
     words::{SLOT, Vocabulary, split},
 };
 use crate::{Part, SegmentError, compress::Zstd};
@@ -27,7 +30,7 @@ const CHUNK_BYTES: usize = 256 << 10;
 /// zstd level that layouts are compared at.
 const TRIAL_LEVEL: i32 = 1;
 /// A block is stored as templates when these keep at least 1/4 of its bytes out of the other lines.
-const MIN_SHARE: usize = 4;
+const MIN_SHARE: u64 = 4;
 
 /// Columns of one block before compression of their own.
 #[derive(Debug)]
@@ -42,68 +45,128 @@ pub(crate) struct TemplateColumns {
     pub(crate) other: Vec<u8>,
 }
 
-/// `None` when too few of the lines have something in common.
-pub(crate) fn encode(
-    text: &[u8],
-    lengths: &[u64],
-    zstd: &mut Zstd,
-    part: impl Fn() -> Part,
-) -> Result<Option<TemplateColumns>, SegmentError> {
-    let mut start = 0;
-    let lines: Vec<Range<usize>> = lengths
-        .iter()
-        .map(|&length| {
-            let end = start + length as usize;
-            std::mem::replace(&mut start, end)..end
-        })
-        .collect();
-    let mut ids = vec![0u32; lines.len()];
-    let mut other: Vec<u32> = (0..lines.len() as u32).collect();
-    let mut columns = Columns::new(zstd, &part)?;
-    for vocabulary in Vocabulary::ALL {
-        let mut groups = Groups::of(text, &lines, other, vocabulary);
-        other = groups.take_small();
-        for group in groups.large() {
-            let line = group
-                .rows
-                .first()
-                .map_or(0..0, |&row| lines[row as usize].clone());
-            let (mut template, mut slots) = (Vec::new(), Vec::new());
-            split(&text[line], vocabulary, &mut template, &mut slots);
-            columns.add_template(text, &template, group)?;
-            let id = columns.directory.templates.len() as u32;
-            group.rows.iter().for_each(|&row| ids[row as usize] = id);
-        }
-        if vocabulary == Vocabulary::Numbers {
-            columns.directory.of_numbers = columns.directory.templates.len();
-        }
+/// How a block's lines are to be stored.
+#[derive(Debug)]
+pub(crate) enum Split {
+    Templates(TemplateColumns),
+    /// The lines one after another: too few of them have something in common.
+    Plain(Vec<u8>),
+}
+
+/// The text of a block's rows: a line each, nothing of rows that came split until they are put together.
+struct Rows {
+    text: Vec<u8>,
+    places: Vec<Range<usize>>,
+}
+
+impl Rows {
+    fn get(&self, row: u32) -> &[u8] {
+        &self.text[self.places[row as usize].clone()]
     }
-    let mut other_text = Vec::new();
-    other
-        .iter()
-        .for_each(|&row| other_text.extend_from_slice(&text[lines[row as usize].clone()]));
-    if (text.len() - other_text.len()).saturating_mul(MIN_SHARE) <= text.len() {
-        return Ok(None);
+
+    /// Puts a line that came split together.
+    fn put_together(&mut self, row: u32, lines: &SplitLines, place: Place) {
+        let start = self.text.len();
+        lines.put_line(place, &mut self.text);
+        self.places[row as usize] = start..self.text.len();
+    }
+
+    fn joined(&self, rows: impl Iterator<Item = u32>) -> Vec<u8> {
+        let mut joined = Vec::new();
+        rows.for_each(|row| joined.extend_from_slice(self.get(row)));
+        joined
+    }
+}
+
+/// Lays out the rows of a block. `ends` says where each row ends in `text`, `line_bytes` how many bytes the lines have.
+/// `try_layouts`: see [`WriterOptions`](crate::WriterOptions).
+pub(crate) fn encode(
+    mut splitter: Splitter,
+    text: Vec<u8>,
+    ends: &[u32],
+    line_bytes: u64,
+    zstd: &mut Zstd,
+    try_layouts: bool,
+    part: impl Fn() -> Part,
+) -> Result<Split, SegmentError> {
+    let starts = std::iter::once(0).chain(ends.iter().copied());
+    let places = starts.zip(ends).map(|(start, &end)| start as usize..end as usize);
+    let mut rows = Rows {
+        text,
+        places: places.collect(),
+    };
+    let mut ids = vec![0u32; ends.len()];
+    let mut columns = Columns::new(zstd, try_layouts, &part)?;
+    let other = splitter.take_small(&mut rows);
+    columns.add_groups(&rows, &splitter, Vocabulary::Numbers, &mut ids)?;
+    columns.directory.of_numbers = columns.directory.templates.len();
+    let mut assigned = Splitter::default();
+    for row in other {
+        let place = rows.places[row as usize].clone();
+        assigned.add(row, &rows.text[place.clone()], place.start, Vocabulary::Values);
+    }
+    let other = assigned.take_small(&mut rows);
+    columns.add_groups(&rows, &assigned, Vocabulary::Values, &mut ids)?;
+    let other_bytes: u64 = other.iter().map(|&row| rows.get(row).len() as u64).sum();
+    if line_bytes.saturating_sub(other_bytes).saturating_mul(MIN_SHARE) <= line_bytes {
+        return Ok(Split::Plain(splitter.into_plain(rows)));
     }
     let (directory, variables) = columns.finish()?;
-    Ok(Some(TemplateColumns {
+    Ok(Split::Templates(TemplateColumns {
         templates: directory.to_bytes(),
         ids,
         variables,
-        other: other_text,
+        other: rows.joined(other.into_iter()),
     }))
 }
 
 /// Rows of equal template.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Group {
     rows: Vec<u32>,
-    /// Slots of all rows, in the block's text, as many for each row.
+    /// Slots of the rows that came whole, in the block's text, as many for each.
     slots: Vec<Range<u32>>,
+    /// Of each row where its variables are; empty while all came whole.
+    origins: Vec<Origin>,
+}
+
+/// Where a row's variables are.
+#[derive(Debug, Clone, Copy)]
+enum Origin {
+    /// In the block's text: its number among the group's rows that came whole.
+    Text(u32),
+    /// In a block that it comes from: the number of that, and its place there.
+    Source(u32, Place),
+}
+
+impl Group {
+    fn is_large(&self) -> bool {
+        self.rows.len() >= MIN_ROWS
+    }
+
+    /// The variables of all rows in the slot `number` of `slots`.
+    fn values<'t>(
+        &self,
+        number: usize,
+        slots: usize,
+        text: &'t [u8],
+        sources: &'t [Arc<SplitLines>],
+        values: &mut Vec<&'t [u8]>,
+    ) {
+        let of_slot = |slot: &Range<u32>| &text[slot.start as usize..slot.end as usize];
+        values.clear();
+        if self.origins.is_empty() {
+            return values.extend(self.slots.iter().skip(number).step_by(slots).map(of_slot));
+        }
+        values.extend(self.origins.iter().map(|origin| match *origin {
+            Origin::Text(row) => of_slot(&self.slots[row as usize * slots + number]),
+            Origin::Source(source, place) => sources[source as usize].value(place, number),
+        }));
+    }
 }
 
 /// Takes keys that are hashes under a secret seed already as they are.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Hashed(u64);
 
 impl Hasher for Hashed {
@@ -122,69 +185,153 @@ impl Hasher for Hashed {
     }
 }
 
-/// Rows by template, in the order of each one's first row.
-struct Groups {
-    list: Vec<Group>,
+/// Groups rows by template, in the order of each one's first row.
+///
+/// Templates are told apart by 128-bit hashes under a seed of this splitter: whoever chooses lines can't choose two
+/// that collide, and by chance none do.
+#[derive(Debug)]
+pub(crate) struct Splitter {
+    seed: u64,
+    by_hash: HashMap<u128, u32, BuildHasherDefault<Hashed>>,
+    groups: Vec<Group>,
     /// Rows that aren't looked at.
     odd: Vec<u32>,
+    /// Blocks that rows come from which came split.
+    sources: Vec<Arc<SplitLines>>,
+    /// Of the line at hand.
+    template: Vec<u8>,
+    slots: Vec<Range<u32>>,
 }
 
-impl Groups {
-    /// Templates are told apart by 128-bit hashes under a seed of this process: whoever chooses lines can't choose two
-    /// that collide, and by chance none do.
-    fn of(text: &[u8], lines: &[Range<usize>], rows: Vec<u32>, vocabulary: Vocabulary) -> Self {
-        let seed = RandomState::new().hash_one(0);
-        let mut by_hash: HashMap<u128, usize, BuildHasherDefault<Hashed>> = HashMap::default();
-        let mut groups = Groups {
-            list: Vec::new(),
+impl Default for Splitter {
+    fn default() -> Self {
+        Splitter {
+            seed: RandomState::new().hash_one(0),
+            by_hash: HashMap::default(),
+            groups: Vec::new(),
             odd: Vec::new(),
-        };
-        let (mut template, mut slots) = (Vec::new(), Vec::new());
-        for row in rows {
-            let line = lines[row as usize].clone();
-            template.clear();
-            slots.clear();
-            if line.len() <= MAX_LINE_BYTES {
-                split(&text[line.clone()], vocabulary, &mut template, &mut slots);
-            }
-            if line.len() > MAX_LINE_BYTES || slots.len() > MAX_SLOTS {
-                groups.odd.push(row);
-                continue;
-            }
-            let hash = xxh3_128_with_seed(&template, seed);
-            let next = groups.list.len();
-            let group = *by_hash.entry(hash).or_insert(next);
-            if group == next {
-                groups.list.push(Group::default());
-            }
-            let group = &mut groups.list[group];
-            let base = line.start as u32;
-            group.rows.push(row);
-            group
-                .slots
-                .extend(slots.iter().map(|slot| slot.start + base..slot.end + base));
+            sources: Vec::new(),
+            template: Vec::new(),
+            slots: Vec::new(),
         }
-        groups
+    }
+}
+
+impl Splitter {
+    /// Adds a line that is at `start` in the block's text. Rows come in ascending order.
+    pub(crate) fn add(&mut self, row: u32, line: &[u8], start: usize, vocabulary: Vocabulary) {
+        self.template.clear();
+        self.slots.clear();
+        if line.len() <= MAX_LINE_BYTES {
+            split(line, vocabulary, &mut self.template, &mut self.slots);
+        }
+        if line.len() > MAX_LINE_BYTES || self.slots.len() > MAX_SLOTS {
+            self.odd.push(row);
+            return;
+        }
+        let group = group_of(self.seed, &self.template, &mut self.by_hash, &mut self.groups);
+        let group = &mut self.groups[group as usize];
+        let start = start as u32;
+        if !group.origins.is_empty() {
+            let whole = group.slots.len() / self.slots.len().max(1);
+            group.origins.push(Origin::Text(whole as u32));
+        }
+        group.rows.push(row);
+        let slots = self.slots.iter();
+        group
+            .slots
+            .extend(slots.map(|slot| slot.start + start..slot.end + start));
     }
 
-    /// Rows that are in no group worth a template, ascending.
-    fn take_small(&mut self) -> Vec<u32> {
-        let mut rows = std::mem::take(&mut self.odd);
-        let small = self.list.iter().filter(|group| group.rows.len() < MIN_ROWS);
-        rows.extend(small.flat_map(|group| &group.rows));
-        rows.sort_unstable();
-        rows
+    /// The group of a template of [`Vocabulary::Numbers`], for rows that are split already.
+    pub(crate) fn group(&mut self, template: &[u8]) -> u32 {
+        group_of(self.seed, template, &mut self.by_hash, &mut self.groups)
+    }
+
+    /// Makes a block known that rows come from; its number.
+    pub(crate) fn add_source(&mut self, lines: Arc<SplitLines>) -> u32 {
+        self.sources.push(lines);
+        self.sources.len() as u32 - 1
+    }
+
+    /// Adds a row of [`Splitter::group`] that is at `place` in the block [`Splitter::add_source`] gave a number.
+    pub(crate) fn add_split(&mut self, row: u32, group: u32, source: u32, place: Place) {
+        let group = &mut self.groups[group as usize];
+        if group.origins.is_empty() {
+            group
+                .origins
+                .extend((0..group.rows.len() as u32).map(Origin::Text));
+        }
+        group.origins.push(Origin::Source(source, place));
+        group.rows.push(row);
+    }
+
+    /// Rows that are in no group worth a template, ascending. Those that came split are put together.
+    fn take_small(&mut self, rows: &mut Rows) -> Vec<u32> {
+        let mut small = std::mem::take(&mut self.odd);
+        for group in self.groups.iter().filter(|group| !group.is_large()) {
+            small.extend_from_slice(&group.rows);
+            self.put_together(group, rows);
+        }
+        small.sort_unstable();
+        small
+    }
+
+    /// Puts the group's lines that came split together.
+    fn put_together(&self, group: &Group, rows: &mut Rows) {
+        for (row, origin) in group.rows.iter().zip(&group.origins) {
+            if let Origin::Source(source, place) = *origin {
+                rows.put_together(*row, &self.sources[source as usize], place);
+            }
+        }
+    }
+
+    /// All lines one after another; small groups have been taken.
+    fn into_plain(self, mut rows: Rows) -> Vec<u8> {
+        if self.sources.is_empty() {
+            return rows.text;
+        }
+        for group in self.large() {
+            self.put_together(group, &mut rows);
+        }
+        rows.joined(0..rows.places.len() as u32)
+    }
+
+    /// Appends the template of a group.
+    fn put_template(&self, group: &Group, rows: &Rows, vocabulary: Vocabulary, out: &mut Vec<u8>) {
+        match (group.origins.first(), group.rows.first()) {
+            (Some(Origin::Source(source, place)), _) => {
+                out.extend_from_slice(self.sources[*source as usize].template(place.template));
+            }
+            (_, Some(row)) => split(rows.get(*row), vocabulary, out, &mut Vec::new()),
+            (_, None) => {}
+        }
     }
 
     fn large(&self) -> impl Iterator<Item = &Group> {
-        self.list.iter().filter(|group| group.rows.len() >= MIN_ROWS)
+        self.groups.iter().filter(|group| group.is_large())
     }
+}
+
+/// The group of a template, a new one if there is none yet.
+fn group_of(
+    seed: u64,
+    template: &[u8],
+    by_hash: &mut HashMap<u128, u32, BuildHasherDefault<Hashed>>,
+    groups: &mut Vec<Group>,
+) -> u32 {
+    let next = groups.len() as u32;
+    let group = *by_hash.entry(xxh3_128_with_seed(template, seed)).or_insert(next);
+    if group == next {
+        groups.push(Group::default());
+    }
+    group
 }
 
 /// Columns of variables on their way into chunks.
 struct Columns<'a, P> {
     zstd: &'a mut Zstd,
-    trial: Zstd,
+    encoder: Encoder,
     part: &'a P,
     directory: Directory,
     /// The open chunk.
@@ -193,10 +340,11 @@ struct Columns<'a, P> {
 }
 
 impl<'a, P: Fn() -> Part> Columns<'a, P> {
-    fn new(zstd: &'a mut Zstd, part: &'a P) -> Result<Self, SegmentError> {
+    fn new(zstd: &'a mut Zstd, try_layouts: bool, part: &'a P) -> Result<Self, SegmentError> {
+        let trial = try_layouts.then(|| Zstd::new(TRIAL_LEVEL)).transpose()?;
         Ok(Columns {
             zstd,
-            trial: Zstd::new(TRIAL_LEVEL)?,
+            encoder: Encoder::new(trial),
             part,
             directory: Directory::default(),
             chunk: Vec::new(),
@@ -204,18 +352,42 @@ impl<'a, P: Fn() -> Part> Columns<'a, P> {
         })
     }
 
-    fn add_template(&mut self, text: &[u8], template: &[u8], group: &Group) -> Result<(), SegmentError> {
+    /// Adds the large groups of one vocabulary, and to `ids` their rows' templates.
+    fn add_groups(
+        &mut self,
+        rows: &Rows,
+        splitter: &Splitter,
+        vocabulary: Vocabulary,
+        ids: &mut [u32],
+    ) -> Result<(), SegmentError> {
+        let mut template = Vec::new();
+        let mut values = Vec::new();
+        for group in splitter.large() {
+            template.clear();
+            splitter.put_template(group, rows, vocabulary, &mut template);
+            self.add_template(rows, splitter, &template, group, &mut values)?;
+            let id = self.directory.templates.len() as u32;
+            group.rows.iter().for_each(|&row| ids[row as usize] = id);
+        }
+        Ok(())
+    }
+
+    fn add_template<'t>(
+        &mut self,
+        rows: &'t Rows,
+        splitter: &'t Splitter,
+        template: &[u8],
+        group: &Group,
+        values: &mut Vec<&'t [u8]>,
+    ) -> Result<(), SegmentError> {
         let start = self.directory.text.len();
         self.directory.text.extend_from_slice(template);
         let first = self.directory.columns.len();
-        let slots = group.slots.len() / group.rows.len();
+        let slots = template.iter().filter(|byte| **byte == SLOT).count();
         let places = template.iter().enumerate().filter(|(_, byte)| **byte == SLOT);
         for (number, (place, _)) in places.enumerate() {
-            let of_slot = group.slots.iter().skip(number).step_by(slots);
-            let values: Vec<&[u8]> = of_slot
-                .map(|slot| &text[slot.start as usize..slot.end as usize])
-                .collect();
-            self.add_column(start + place, &values)?;
+            group.values(number, slots, &rows.text, &splitter.sources, values);
+            self.add_column(start + place, values)?;
         }
         self.directory.templates.push(Template {
             text: start..self.directory.text.len(),
@@ -226,9 +398,8 @@ impl<'a, P: Fn() -> Part> Columns<'a, P> {
     }
 
     fn add_column(&mut self, slot: usize, values: &[&[u8]]) -> Result<(), SegmentError> {
-        let stamp = Stamp::of(values);
         let start = self.chunk.len();
-        let layout = values::encode(values, &stamp, &mut self.chunk, &mut self.trial)?;
+        let (layout, stamp) = self.encoder.encode(values, &mut self.chunk)?;
         let (mut start, len) = (start, self.chunk.len() - start);
         if layout == Layout::Constant {
             let constants = &mut self.directory.constants;

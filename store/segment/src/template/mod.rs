@@ -3,7 +3,8 @@
 //!
 //! `words` splits a line; `build` does it for the lines of a block; `values` lays out the variables of one place of
 //! one template; `directory` is the list of templates and columns; `needle` splits what is searched for; `search`
-//! asks; `lines` puts lines together; `rows` knows which rows have which template.
+//! asks; `lines` puts lines together; `rows` knows which rows have which template; `split_lines` hands lines on to another block
+//! as they are split.
 //!
 //! Invariant: whatever the text, the lines come back to the byte, and a search gives exactly the lines that contain
 //! the needle.
@@ -14,11 +15,14 @@ mod lines;
 mod needle;
 mod rows;
 mod search;
+mod split_lines;
 mod values;
 mod words;
 
-pub(crate) use build::{TemplateColumns, encode};
+pub(crate) use build::{Split, Splitter, TemplateColumns, encode};
 pub use lines::{Places, Stop, TemplateLines, TemplatePlace};
 pub use needle::Needle;
 pub use rows::RowSet;
 pub use search::Hits;
+pub(crate) use split_lines::{SplitCursor, SplitLines};
+pub(crate) use words::Vocabulary;

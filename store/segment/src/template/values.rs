@@ -6,8 +6,8 @@
 use std::collections::HashMap;
 
 use crate::{
-    SegmentError,
-    compress::Zstd,
+    Part, SegmentError,
+    compress::{Zstd, compress_error},
     wire::{Reader, put_varint},
 };
 
@@ -15,6 +15,8 @@ use crate::{
 const COMPARE_COMPRESSED_FROM: usize = 128;
 /// Neighbouring values in the sample: enough to see steps and repetition.
 const SAMPLE: usize = 512;
+/// The same where bytes are compared as they are: enough to see how wide numbers and their steps are.
+const QUICK_SAMPLE: usize = 64;
 /// Digits that surely fit 63 bits.
 const MAX_DIGITS: usize = 18;
 /// Ends a variable where its length isn't known; no word holds it.
@@ -93,86 +95,157 @@ impl Stamp {
 
 /// The characters of a word as bits, see [`Stamp::alphabet`].
 pub(crate) fn alphabet(word: &[u8]) -> u64 {
-    word.iter().fold(0, |bits, &byte| {
-        bits | match byte {
-            b'0'..=b'9' => 1 << (byte - b'0'),
-            b'A'..=b'Z' => 1 << (byte - b'A' + 10),
-            b'a'..=b'z' => 1 << (byte - b'a' + 36),
+    word.iter()
+        .fold(0, |bits, &byte| bits | CHARACTERS[usize::from(byte)])
+}
+
+static CHARACTERS: [u64; 256] = characters();
+
+const fn characters() -> [u64; 256] {
+    let mut bits = [1 << 63; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let char = byte as u8;
+        bits[byte] = match char {
+            b'0'..=b'9' => 1 << (char - b'0'),
+            b'A'..=b'Z' => 1 << (char - b'A' + 10),
+            b'a'..=b'z' => 1 << (char - b'a' + 36),
             _ => 1 << 63,
-        }
-    })
-}
-
-/// Appends the values in the layout that is likely the smallest after compression.
-pub(crate) fn encode(
-    values: &[&[u8]],
-    stamp: &Stamp,
-    out: &mut Vec<u8>,
-    trial: &mut Zstd,
-) -> Result<Layout, SegmentError> {
-    if values.iter().all(|value| *value == values[0]) {
-        out.extend_from_slice(values[0]);
-        return Ok(Layout::Constant);
-    }
-    let numbers = numbers(values, stamp);
-    let mut layouts = vec![Layout::Words];
-    if stamp.fixed_len().is_some() {
-        layouts = vec![Layout::Fixed, Layout::Transposed];
-    }
-    if numbers.is_some() {
-        layouts.extend([Layout::Offsets, Layout::Deltas, Layout::DeltaDeltas]);
-    }
-    layouts.push(Layout::Dictionary);
-    let compare = values.len() >= COMPARE_COMPRESSED_FROM;
-    let from = (values.len() / 2).saturating_sub(SAMPLE / 2);
-    let to = if compare {
-        values.len().min(from + SAMPLE)
-    } else {
-        values.len()
-    };
-    let from = if compare { from } else { 0 };
-    let (mut best, mut best_cost, mut scratch) = (Layout::Words, usize::MAX, Vec::new());
-    for layout in layouts {
-        scratch.clear();
-        let sample = numbers.as_ref().map(|numbers| &numbers[from..to]);
-        if !put(layout, &values[from..to], sample, &mut scratch) {
-            continue;
-        }
-        let cost = if compare {
-            trial.compressed_len(&scratch)?
-        } else {
-            scratch.len()
         };
-        if cost < best_cost {
-            (best, best_cost) = (layout, cost);
-        }
+        byte += 1;
     }
-    let start = out.len();
-    let words: usize = values.iter().map(|value| value.len() + 1).sum();
-    // What the sample didn't show may not fit the layout, or make it dear.
-    if !put(best, values, numbers.as_deref(), out) || out.len() - start > words {
-        out.truncate(start);
-        best = Layout::Words;
-        put(best, values, None, out);
-    }
-    Ok(best)
+    bits
 }
 
-/// The values as numbers, if their length gives the digits back: one length for all, or no leading zeros.
-fn numbers(values: &[&[u8]], stamp: &Stamp) -> Option<Vec<i64>> {
+/// Chooses layouts and writes columns; keeps its buffers from one to the next.
+#[derive(Debug)]
+pub(crate) struct Encoder {
+    /// What samples are compressed with to compare layouts; without it their bytes are compared as they are.
+    trial: Option<Zstd>,
+    numbers: Vec<i64>,
+    scratch: Vec<u8>,
+}
+
+impl Encoder {
+    pub(crate) fn new(trial: Option<Zstd>) -> Self {
+        Encoder {
+            trial,
+            numbers: Vec::new(),
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Appends the values in the layout that is likely the smallest after compression. There is at least one value.
+    pub(crate) fn encode(
+        &mut self,
+        values: &[&[u8]],
+        out: &mut Vec<u8>,
+    ) -> Result<(Layout, Stamp), SegmentError> {
+        if let Some(first) = values.first()
+            && values.iter().all(|value| value == first)
+        {
+            out.extend_from_slice(first);
+            return Ok((Layout::Constant, Stamp::of(&values[..1])));
+        }
+        let stamp = Stamp::of(values);
+        let are_numbers = read_numbers(values, &stamp, &mut self.numbers);
+        let best = self.best_layout(values, &stamp, are_numbers)?;
+        let numbers = are_numbers.then_some(&*self.numbers);
+        let start = out.len();
+        let words: usize = values.iter().map(|value| value.len() + 1).sum();
+        // What the sample didn't show may not fit the layout, or make it dear.
+        if put(best, values, numbers, out) && out.len() - start <= words {
+            return Ok((best, stamp));
+        }
+        out.truncate(start);
+        put(Layout::Words, values, None, out);
+        Ok((Layout::Words, stamp))
+    }
+
+    fn best_layout(
+        &mut self,
+        values: &[&[u8]],
+        stamp: &Stamp,
+        are_numbers: bool,
+    ) -> Result<Layout, SegmentError> {
+        let layouts: &[Layout] = match (stamp.fixed_len().is_some(), are_numbers) {
+            (true, true) => &[
+                Layout::Fixed,
+                Layout::Transposed,
+                Layout::Offsets,
+                Layout::Deltas,
+                Layout::DeltaDeltas,
+                Layout::Dictionary,
+            ],
+            (true, false) => &[Layout::Fixed, Layout::Transposed, Layout::Dictionary],
+            (false, true) => &[
+                Layout::Words,
+                Layout::Offsets,
+                Layout::Deltas,
+                Layout::DeltaDeltas,
+                Layout::Dictionary,
+            ],
+            (false, false) => &[Layout::Words, Layout::Dictionary],
+        };
+        let (all_below, most) = match self.trial {
+            Some(_) => (COMPARE_COMPRESSED_FROM, SAMPLE),
+            None => (QUICK_SAMPLE, QUICK_SAMPLE),
+        };
+        let sample = if values.len() < all_below {
+            0..values.len()
+        } else {
+            let from = (values.len() / 2).saturating_sub(most / 2);
+            from..values.len().min(from + most)
+        };
+        let numbers = are_numbers.then(|| &self.numbers[sample.clone()]);
+        let trial = self
+            .trial
+            .as_mut()
+            .filter(|_| values.len() >= COMPARE_COMPRESSED_FROM);
+        let mut cost_of = trial_cost(trial);
+        let (mut best, mut best_cost) = (Layout::Words, usize::MAX);
+        for &layout in layouts {
+            self.scratch.clear();
+            if !put(layout, &values[sample.clone()], numbers, &mut self.scratch) {
+                continue;
+            }
+            let cost = cost_of(&self.scratch)?;
+            if cost < best_cost {
+                (best, best_cost) = (layout, cost);
+            }
+        }
+        Ok(best)
+    }
+}
+
+/// What a sample costs: its bytes, after compression if there is something to compress it with.
+fn trial_cost(mut trial: Option<&mut Zstd>) -> impl FnMut(&[u8]) -> Result<usize, SegmentError> {
+    move |sample| match &mut trial {
+        Some(trial) => trial
+            .compressed_len(sample)
+            .map_err(|error| compress_error(Part::Header, error)),
+        None => Ok(sample.len()),
+    }
+}
+
+/// Reads the values as numbers, if their length gives the digits back: one length for all, or no leading zeros. Says
+/// whether it does.
+fn read_numbers(values: &[&[u8]], stamp: &Stamp, numbers: &mut Vec<i64>) -> bool {
+    numbers.clear();
     if stamp.max_len as usize > MAX_DIGITS || stamp.alphabet >= 1 << 10 {
-        return None;
+        return false;
     }
     let fixed = stamp.fixed_len().is_some();
-    let number = |value: &&[u8]| {
-        let canonical = fixed || value.len() == 1 || value[0] != b'0';
-        canonical.then(|| {
-            value
-                .iter()
-                .fold(0i64, |number, byte| number * 10 + i64::from(byte - b'0'))
-        })
-    };
-    values.iter().map(number).collect()
+    for value in values {
+        if !fixed && value.len() > 1 && value[0] == b'0' {
+            return false;
+        }
+        let number = value
+            .iter()
+            .fold(0i64, |number, byte| number * 10 + i64::from(byte - b'0'));
+        numbers.push(number);
+    }
+    true
 }
 
 /// Whether the layout can hold the values; then they are appended.
@@ -228,7 +301,7 @@ fn put_offsets(numbers: &[i64], out: &mut Vec<u8>) {
 /// Only where values come twice on average.
 fn put_dictionary(values: &[&[u8]], out: &mut Vec<u8>) -> bool {
     let limit = (values.len() / 2).min(MAX_DICTIONARY);
-    let mut ids: HashMap<&[u8], u16> = HashMap::new();
+    let mut ids: HashMap<&[u8], u16, foldhash::fast::RandomState> = HashMap::default();
     let (mut distinct, mut rows) = (Vec::new(), Vec::with_capacity(values.len()));
     for &value in values {
         let next = ids.len();
@@ -344,6 +417,11 @@ impl Values {
         }
         let is_met = |row| ids.get(row).and_then(|id| met.get(id)).is_some_and(|met| *met);
         chosen(rows, self.rows(), is_met)
+    }
+
+    /// Whether the values are ASCII letters and digits.
+    pub(crate) fn are_words(&self) -> bool {
+        self.text.iter().all(u8::is_ascii_alphanumeric)
     }
 
     pub(crate) fn heap_bytes(&self) -> usize {

@@ -13,6 +13,8 @@
 
 use std::ops::Range;
 
+use wide::u8x16;
+
 /// Stands in a template for a variable.
 pub(crate) const SLOT: u8 = b'0';
 
@@ -133,25 +135,158 @@ pub(crate) fn split(
     template: &mut Vec<u8>,
     slots: &mut Vec<Range<u32>>,
 ) {
-    let (mut at, mut copied) = (0, 0);
-    while let Some(&byte) = line.get(at) {
-        if CLASS[usize::from(byte)] == 0 {
-            at += 1;
-            continue;
-        }
-        let word = Word::at(line, at);
-        at = word.range.end;
-        let whole = word.is_identifier()
-            || (vocabulary == Vocabulary::Values && is_assigned(&line[..word.range.start]));
-        let slot = if whole { word.range } else { word.digits };
-        if !slot.is_empty() {
-            template.extend_from_slice(&line[copied..slot.start]);
-            template.push(SLOT);
-            copied = slot.end;
-            slots.push(slot.start as u32..slot.end as u32);
-        }
+    let mut copied = 0;
+    let mut slot = |slot: Range<usize>| {
+        template.extend_from_slice(&line[copied..slot.start]);
+        template.push(SLOT);
+        copied = slot.end;
+        slots.push(slot.start as u32..slot.end as u32);
+    };
+    let mut at = 0;
+    while at < line.len() {
+        at = Window::new(line, at).variables(vocabulary, &mut slot);
     }
     template.extend_from_slice(&line[copied..]);
+}
+
+/// The part of a word, or all of it, that is a variable; empty if none is.
+fn variable_of(word: &Word, line: &[u8], vocabulary: Vocabulary) -> Range<usize> {
+    let assigned = || vocabulary == Vocabulary::Values && is_assigned(&line[..word.range.start]);
+    if word.is_identifier() || assigned() {
+        word.range.clone()
+    } else {
+        word.digits.clone()
+    }
+}
+
+/// Bytes that are looked at together.
+const WINDOW: usize = 64;
+
+/// What the next bytes of a line are to words, a bit for each byte: so most words, which are all template, are passed
+/// over without a look at their bytes.
+struct Window<'a> {
+    line: &'a [u8],
+    start: usize,
+    /// Letters and digits.
+    words: u64,
+    digits: u64,
+    /// Letters that are no hexadecimal digits.
+    letters: u64,
+}
+
+impl<'a> Window<'a> {
+    #[inline]
+    fn new(line: &'a [u8], start: usize) -> Self {
+        let rest = &line[start..];
+        let mut padded = [0; WINDOW];
+        let bytes = match rest.first_chunk() {
+            Some(bytes) => bytes,
+            None => {
+                padded[..rest.len()].copy_from_slice(rest);
+                &padded
+            }
+        };
+        let (mut digits, mut alphabetic, mut hex) = (0, 0, 0);
+        for (number, lane) in bytes.as_chunks::<16>().0.iter().enumerate() {
+            let lane = u8x16::new(*lane);
+            let below = |bytes: u8x16, count: u8| {
+                let flags = bytes.min(u8x16::splat(count - 1)).simd_eq(bytes);
+                u64::from(flags.to_bitmask()) << (16 * number)
+            };
+            let letter = (lane | u8x16::splat(0x20)) - u8x16::splat(b'a');
+            digits |= below(lane - u8x16::splat(b'0'), 10);
+            alphabetic |= below(letter, 26);
+            hex |= below(letter, 6);
+        }
+        Window {
+            line,
+            start,
+            words: digits | alphabetic,
+            digits,
+            letters: alphabetic & !hex,
+        }
+    }
+
+    /// Calls `slot` for each variable of the words that end in the window; where the next window has to start.
+    #[inline]
+    fn variables(&self, vocabulary: Vocabulary, slot: &mut impl FnMut(Range<usize>)) -> usize {
+        let mut words = self.words;
+        while words != 0 {
+            let first = words.trailing_zeros();
+            let end = first + (words >> first).trailing_ones();
+            if end as usize == WINDOW && self.start + WINDOW < self.line.len() {
+                return self.pass_open_word(first, vocabulary, slot);
+            }
+            let mask = u64::MAX >> (WINDOW as u32 - end) & u64::MAX << first;
+            words &= !mask;
+            let (digits, hex) = (self.digits & mask, self.letters & mask == 0);
+            let whole = self.start + first as usize..self.start + end as usize;
+            // Most variables are digits alone.
+            if digits == mask {
+                slot(whole);
+                continue;
+            }
+            let plain = digits == 0 && !(hex && whole.len() >= MIN_HEX_WORD);
+            if plain && vocabulary == Vocabulary::Numbers {
+                continue;
+            }
+            let variable = variable_of(&self.word(whole, digits, hex), self.line, vocabulary);
+            if !variable.is_empty() {
+                slot(variable);
+            }
+        }
+        (self.start + WINDOW).min(self.line.len())
+    }
+
+    /// The word at `range` in the line, of which `digits` are digits.
+    #[inline]
+    fn word(&self, range: Range<usize>, digits: u64, hex: bool) -> Word {
+        if digits == 0 {
+            return Word {
+                range,
+                digit_runs: 0,
+                digits: 0..0,
+                hex,
+                is_mantissa: false,
+            };
+        }
+        let (from, to) = (digits.trailing_zeros(), WINDOW as u32 - digits.leading_zeros());
+        let at = |bit: u32| self.start + bit as usize;
+        let is_mantissa =
+            at(from) == range.start && at(to) + 1 == range.end && self.line[at(to)] | 0x20 == b'e';
+        // More than one is all that counts.
+        let digit_runs = if (digits >> from).trailing_ones() == to - from {
+            1
+        } else {
+            2
+        };
+        Word {
+            range,
+            digit_runs,
+            digits: at(from)..at(to),
+            hex,
+            is_mantissa,
+        }
+    }
+
+    /// Deals with the word that starts at `first` and may go on beyond the window; where the next window has to start.
+    #[cold]
+    fn pass_open_word(
+        &self,
+        first: u32,
+        vocabulary: Vocabulary,
+        slot: &mut impl FnMut(Range<usize>),
+    ) -> usize {
+        if first > 0 {
+            return self.start + first as usize;
+        }
+        let word = Word::at(self.line, self.start);
+        let variable = variable_of(&word, self.line, vocabulary);
+        if !variable.is_empty() {
+            slot(variable);
+        }
+        word.range.end
+    }
 }
 
 /// The template of a line, for tests of this module's users.
@@ -221,7 +356,36 @@ mod tests {
         assert_eq!(numbers(line).0, line);
     }
 
+    /// The slots by a look at each word's bytes.
+    fn slots_word_by_word(line: &[u8], vocabulary: Vocabulary) -> Vec<Range<u32>> {
+        let mut slots = Vec::new();
+        let mut at = 0;
+        while at < line.len() {
+            let word = Word::at(line, at);
+            let slot = variable_of(&word, line, vocabulary);
+            if !slot.is_empty() {
+                slots.push(slot.start as u32..slot.end as u32);
+            }
+            at = word.range.end.max(at + 1);
+        }
+        slots
+    }
+
     proptest! {
+        #[test]
+        fn windows_find_what_a_look_at_each_byte_finds(
+            line in prop_oneof![
+                any::<String>(),
+                "[a-g0-3xX=:\"' .-]{0,200}",
+                "([a-f0-9]{40,90}|[g-z0-9]{40,90}|[ =]{1,3}){0,5}",
+            ],
+            vocabulary in prop::sample::select(&Vocabulary::ALL[..]),
+        ) {
+            let (mut template, mut slots) = (Vec::new(), Vec::new());
+            split(line.as_bytes(), vocabulary, &mut template, &mut slots);
+            prop_assert_eq!(slots, slots_word_by_word(line.as_bytes(), vocabulary));
+        }
+
         #[test]
         fn template_and_variables_are_the_line(
             line in prop_oneof![any::<String>(), "[a-g0-3xX=:\"' .-]{0,40}"],

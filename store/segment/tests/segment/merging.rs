@@ -69,6 +69,77 @@ proptest! {
     }
 }
 
+/// A line of one of a few templates of either vocabulary, or of none.
+fn any_line() -> impl Strategy<Value = String> {
+    prop_oneof![
+        4 => (0..5000u32, 0..8u32).prop_map(|(step, rank)| format!("[rank{rank}]: step {step} loss 0.{step:04}")),
+        3 => (0..40u64).prop_map(|n| format!("id {:016x} of node-{}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15), n % 3)),
+        2 => "(alice|bob|carol)".prop_map(|user| format!("user={user} ok=yes")),
+        1 => Just("always the same".to_owned()),
+        1 => any::<String>(),
+    ]
+}
+
+fn any_templates() -> impl Strategy<Value = Rows> {
+    let row = (0..40i64, any_line(), prop::option::of("[ab]")).prop_map(|(ts, line, metadata)| Row {
+        ts,
+        line,
+        metadata: metadata
+            .map(|value| ("k".to_owned(), value))
+            .into_iter()
+            .collect(),
+    });
+    prop::collection::btree_map(
+        "[ab]".prop_map(|name| vec![("job".to_owned(), name)]),
+        prop::collection::vec(row, 1..150),
+        1..3,
+    )
+    .prop_map(|mut rows| {
+        rows.values_mut().for_each(|rows| rows.sort_by_key(|row| row.ts));
+        rows
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn templates_go_from_block_to_block(
+        inputs in prop::collection::vec((any_templates(), any::<bool>()), 1..4),
+        templates in any::<bool>(),
+        block_rows in prop_oneof![Just(7usize), Just(40), Just(10_000)],
+        removed in prop::option::of(0..40i64),
+    ) {
+        let options = |templates, block_rows| WriterOptions {
+            templates,
+            block_rows,
+            ..WriterOptions::default()
+        };
+        let objects: Vec<_> = inputs
+            .iter()
+            .map(|(rows, templates)| write(rows, options(*templates, 100)).bytes)
+            .collect();
+        let cursors = objects.iter().map(|object| {
+            let cursor = cursor::<Infallible>(object, footer(object).unwrap());
+            match removed {
+                Some(at) => cursor.keeping(move |_, ts, line, _| ts != at || line.contains("step")),
+                None => cursor,
+            }
+        });
+        let mut writer = SegmentWriter::new(options(templates, block_rows));
+        let stats = merge(cursors.collect(), &mut writer, |_| Ok(())).unwrap();
+        let finished = writer.finish().unwrap();
+        let mut inputs: Vec<Rows> = inputs.into_iter().map(|(rows, _)| rows).collect();
+        for rows in inputs.iter_mut().flat_map(Rows::values_mut) {
+            rows.retain(|row| Some(row.ts) != removed || row.line.contains("step"));
+        }
+        let mut expected = model(&inputs);
+        expected.retain(|_, rows| !rows.is_empty());
+        prop_assert_eq!(stats.rows, finished.footer.rows);
+        prop_assert_eq!(read(&finished.bytes).unwrap(), expected);
+    }
+}
+
 fn rows(lines: &[(i64, &str)]) -> Rows {
     let row = |&(ts, line): &(i64, &str)| Row {
         ts,

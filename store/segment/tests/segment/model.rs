@@ -154,10 +154,12 @@ pub(crate) fn any_rows() -> impl Strategy<Value = Rows> {
 
 pub(crate) fn any_options() -> impl Strategy<Value = WriterOptions> {
     let sizes = (1usize..100, prop_oneof![1usize..400, Just(4 << 20)]);
-    (sizes, 1i32..4, any::<bool>()).prop_map(|((rows, bytes), level, templates)| WriterOptions {
+    let ways = (1i32..4, any::<bool>(), any::<bool>());
+    (sizes, ways).prop_map(|((rows, bytes), (level, templates, try_layouts))| WriterOptions {
         block_rows: rows,
         block_line_bytes: bytes,
         zstd_level: level,
+        try_layouts,
         templates,
         created_by: "test".into(),
         ..WriterOptions::default()

@@ -6,13 +6,14 @@ use std::fmt;
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use rankline_logql::{Labels, parse_labels};
+use rankline_logql::Labels;
 use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::DecodeError;
 use crate::entry::{Entry, Pair, StreamEntries};
+use crate::ingest::recent_labels;
 
 /// `/loki/api/v1/push`.
 pub(super) fn values(body: Bytes) -> Result<Vec<StreamEntries>, DecodeError> {
@@ -214,15 +215,12 @@ struct Value<'a> {
 impl Value<'_> {
     fn into_entry(self, body: &Bytes) -> Entry {
         let own = |text: Cow<'_, str>| slice_of(body, text);
-        let metadata = self
-            .metadata
-            .into_iter()
-            .map(|(name, value)| (own(name), own(value)))
-            .collect();
+        let pairs = self.metadata.into_iter();
+        let metadata: Vec<Pair> = pairs.map(|(name, value)| (own(name), own(value))).collect();
         Entry {
             ts: self.ts,
             line: own(self.line),
-            metadata,
+            metadata: metadata.into(),
         }
     }
 }
@@ -344,7 +342,7 @@ struct LegacyPair<'a> {
 
 impl EntriesStream<'_> {
     fn into_entries(self, body: &Bytes) -> Result<StreamEntries, DecodeError> {
-        let labels = parse_labels(&self.labels).map_err(|e| DecodeError::Labels(e.to_string()))?;
+        let labels = recent_labels::parse(&self.labels).map_err(|e| DecodeError::Labels(e.to_string()))?;
         let own = |text: Cow<'_, str>| ByteString::from(text.into_owned());
         let pair = |pair: LegacyPair<'_>| -> Pair { (own(pair.name), own(pair.value)) };
         let mut entries = Vec::new();
@@ -356,11 +354,11 @@ impl EntriesStream<'_> {
                 .and_then(|ts| i64::try_from(ts.as_nanosecond()).ok());
             let ts =
                 ts.ok_or_else(|| DecodeError::Message(format!("timestamp {:?} is not RFC 3339", entry.ts)))?;
-            let metadata = entry.metadata.into_iter().map(pair).collect();
+            let metadata: Vec<Pair> = entry.metadata.into_iter().map(pair).collect();
             entries.push(Entry {
                 ts,
                 line: slice_of(body, Cow::Owned(entry.line.into_owned())),
-                metadata,
+                metadata: metadata.into(),
             });
         }
         Ok(StreamEntries { labels, entries })

@@ -87,10 +87,9 @@ fn stream(logs: ResourceLogs, now: i64) -> StreamEntries {
         let scope_metadata = scope(scope_logs.scope.unwrap_or_default());
         for record in scope_logs.log_records {
             let mut entry = entry(record, now);
-            entry
-                .metadata
-                .extend(resource_metadata.iter().chain(&scope_metadata).cloned());
-            one_of_each_name(&mut entry.metadata);
+            let metadata = entry.metadata.to_mut();
+            metadata.extend(resource_metadata.iter().chain(&scope_metadata).cloned());
+            one_of_each_name(metadata);
             entries.push(entry);
         }
     }
@@ -167,7 +166,7 @@ fn entry(record: LogRecord, now: i64) -> Entry {
     Entry {
         ts: own.or(observed).unwrap_or(now),
         line: line.into(),
-        metadata,
+        metadata: metadata.into(),
     }
 }
 

@@ -40,7 +40,7 @@ fn values_are_read() {
     let streams = read(&body(Some("application/json; charset=utf-8"), None, PUSH)).unwrap();
     assert_eq!(streams[0].labels.to_string(), r#"{app="x", b="true", n="7"}"#);
     assert_eq!(lines(&streams), [(1, "one".to_owned()), (2, "two\n".to_owned())]);
-    assert_eq!(streams[0].entries[1].metadata, [("k".into(), "v".into())]);
+    assert_eq!(*streams[0].entries[1].metadata, [("k".into(), "v".into())]);
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn legacy_entries_are_read() {
     let text = r#"{"streams":[{"labels":"{job=\"a\"}","entries":[{"ts":"2026-01-05T05:01:20.5Z","line":"x","structuredMetadata":[{"name":"k","value":"v"}]}]}]}"#;
     let streams = loki(&body(JSON, None, text), JsonForm::Entries).unwrap();
     assert_eq!(lines(&streams), [(1_767_589_280_500_000_000, "x".to_owned())]);
-    assert_eq!(streams[0].entries[0].metadata, [("k".into(), "v".into())]);
+    assert_eq!(*streams[0].entries[0].metadata, [("k".into(), "v".into())]);
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn protobuf_is_read() {
                 (2_000_000_000, "a\u{fffd}b".to_owned())
             ]
         );
-        assert_eq!(streams[0].entries[0].metadata, [("k".into(), "v".into())]);
+        assert_eq!(*streams[0].entries[0].metadata, [("k".into(), "v".into())]);
     }
     assert_eq!(
         read(&body(PROTO, None, message)).unwrap_err().to_string(),
