@@ -56,7 +56,7 @@ def error_text(text):
         text = json.loads(text)["error"]
     except (ValueError, KeyError, TypeError):
         pass
-    return re.sub(r"\nhint: .*$|\s+$", "", text)
+    return re.sub(r"\nhint: .*$", "", text).rstrip()
 
 
 def name(one):
@@ -87,7 +87,7 @@ def series_differ(left, right):
             if one["values"] != other["values"]:
                 if same_but_ties(one["values"], other["values"]):
                     continue
-                kind = "order" if sorted(one["values"]) == sorted(other["values"]) else "entries"
+                kind = "order" if sorted(one["values"], key=str) == sorted(other["values"], key=str) else "entries"
                 return kind, f"{key}\n    {first_difference(one['values'], other['values'])}"
         else:
             mine = one.get("values") or [one["value"]]
