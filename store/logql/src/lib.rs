@@ -22,7 +22,7 @@ pub use labels::{Labels, labels_text};
 pub use matcher::{MatchOp, Matcher};
 pub use pipeline::{
     CaptureScan, EntryRef, LabelTest, LineFilter, MetadataNeeds, Pipeline, Processed, Runner, SoleCapture,
-    logfmt_pairs, logfmt_pairs_before_fault,
+    json_paths, logfmt_pairs, logfmt_pairs_before_fault,
 };
 pub use re2::RequiredText;
 pub use syntax::ast::{self, Expr, LogExpr, MetricExpr, Stage};

@@ -5,7 +5,7 @@ use super::error::ApiError;
 use super::params::{ParamError, Params, check_order};
 use super::query::{QueryState, Tenants};
 use crate::clock::now_ns;
-use crate::query::{Direction, Field, LogRequest, detect_fields, only_ids, query_value};
+use crate::query::{Direction, Field, LogRequest, detect_fields, only_ids};
 use axum::extract::{Path, State};
 use axum::response::Response;
 use rankline_logql::Expr;
@@ -125,8 +125,7 @@ pub(super) async fn values(
     Ok(object(&match fields.get(&name) {
         None => json!({}),
         Some(field) => {
-            let values: BTreeSet<String> = field.values.iter().map(|value| query_value(value)).collect();
-            json!({"values": values.into_iter().take(limit).collect::<Vec<_>>(), "limit": limit})
+            json!({"values": field.query_values.iter().take(limit).collect::<Vec<_>>(), "limit": limit})
         }
     }))
 }

@@ -3,12 +3,9 @@
 //! Works on rows that a log query gave; reads nothing itself.
 
 use super::LogRow;
-use rankline_logql::{EntryRef, Expr, Labels, ParseError, Pipeline, Runner, units};
+use rankline_logql::{EntryRef, Expr, Labels, ParseError, Pipeline, Runner, json_paths, labels_text, units};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-
-/// JSON nested deeper than this is not looked into.
-const MAX_JSON_DEPTH: usize = 32;
 
 /// What a field's values look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,10 +58,18 @@ impl FieldType {
     }
 }
 
-/// A field's value as it can be put into a query: sizes get one spelling, `1.5 MiB` is `1.6MB`, as in Loki.
-pub fn query_value(value: &str) -> String {
+/// Units that stand behind a size in Loki's list: a value with one of them is spelled as queries take it.
+const SIZE_UNITS: [&str; 13] = [
+    "b", "ki", "k", "mi", "m", "gi", "g", "ti", "t", "pi", "p", "ei", "e",
+];
+
+/// A field's value as it can be put into a query: sizes get one spelling, `1.5 MiB` is `1.6MB` and `5m` is `5.0MB`, as in Loki.
+fn query_value(value: &str) -> String {
+    let lower = value.to_lowercase();
     match units::parse_bytes(value) {
-        Ok(bytes) if value.ends_with(['b', 'B']) => units::humanize_bytes(bytes).replace(' ', ""),
+        Ok(bytes) if SIZE_UNITS.iter().any(|unit| lower.ends_with(unit)) => {
+            units::humanize_bytes(bytes).replace(' ', "")
+        }
         _ => value.to_owned(),
     }
 }
@@ -72,14 +77,24 @@ pub fn query_value(value: &str) -> String {
 /// One field of a sample.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Field {
-    /// Its type in the last entry that has it.
+    /// Its type in the last entry that has it, where streams come one after another in the order of their labels.
     pub kind: FieldType,
-    /// Stages that find it in a line; empty for structured metadata.
+    /// Parsers that fit the lines which have it, or that stand beside it; empty for structured metadata alone.
     pub parsers: BTreeSet<&'static str>,
-    /// Keys that lead to it in a JSON line.
+    /// Keys that lead to it in the last JSON line that has it.
     pub json_path: Vec<String>,
     /// Distinct values of the sample.
     pub values: BTreeSet<String>,
+    /// The same as they can be put into a query.
+    pub query_values: BTreeSet<String>,
+}
+
+impl Field {
+    fn note(&mut self, value: &str, query_value: String) {
+        self.kind = FieldType::of(value);
+        self.values.insert(value.to_owned());
+        self.query_values.insert(query_value);
+    }
 }
 
 /// A parser that is tried on every line.
@@ -100,15 +115,13 @@ impl Parser {
         })
     }
 
-    /// Labels that the parser makes of a line; none when it does not fit.
-    fn labels(&mut self, row: &LogRow) -> Option<Vec<(String, String)>> {
-        let stream: Labels = row.stream.iter().collect();
-        let metadata: Vec<(&str, &str)> = row.metadata.iter().collect();
-        self.runner.set_stream(&stream);
+    /// Labels that the parser makes of a line; none when it does not fit. Structured metadata is not in its way.
+    fn labels(&mut self, stream: &Labels, row: &LogRow) -> Option<Vec<(String, String)>> {
+        self.runner.set_stream(stream);
         let entry = EntryRef {
             ts: row.ts,
             line: &row.line,
-            metadata: &metadata,
+            metadata: &[],
         };
         let processed = self.runner.process(&entry, false)?;
         let parsed: Vec<_> = processed
@@ -116,100 +129,78 @@ impl Parser {
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
         let failed = parsed.iter().any(|(name, _)| name == "__error__");
-        (!failed && !parsed.is_empty()).then_some(parsed)
+        (!failed).then_some(parsed)
     }
 }
 
-/// The fields of a sample, by name.
+/// The fields of a sample, by name. The rows come in the order of a log query's answer.
 ///
 /// # Errors
 /// Never for a sound build: the parsers' own query would have to be refused.
 pub fn detect_fields(rows: &[LogRow]) -> Result<BTreeMap<String, Field>, ParseError> {
     let (mut json, mut logfmt) = (Parser::new("json")?, Parser::new("logfmt")?);
-    let mut fields: BTreeMap<String, Field> = BTreeMap::new();
+    let mut streams: BTreeMap<String, Vec<&LogRow>> = BTreeMap::new();
     for row in rows {
+        streams
+            .entry(labels_text(row.stream.iter()))
+            .or_default()
+            .push(row);
+    }
+    let mut fields = BTreeMap::new();
+    for row in streams.into_values().flatten() {
         for (name, value) in row.metadata.iter() {
-            note(&mut fields, name, value);
+            field(&mut fields, name).note(value, value.to_owned());
         }
-        let mut known: HashMap<String, Vec<String>> = HashMap::new();
-        let parser = if row.line.trim_start().starts_with('{') {
-            json_paths(&row.line, &mut known)
-        } else {
-            false
-        };
-        let parser = if parser { &mut json } else { &mut logfmt };
-        for (name, value) in parser.labels(row).unwrap_or_default() {
-            let field = note(&mut fields, &name, &value);
-            field.parsers.insert(parser.name);
-            if let Some(path) = known.get(name.strip_suffix("_extracted").unwrap_or(&name)) {
-                field.json_path.clone_from(path);
-            }
-        }
-        for (name, value) in row.parsed.iter().filter(|(name, _)| !name.starts_with("__error")) {
-            note(&mut fields, name, value);
-        }
+        note_line(row, &mut json, &mut logfmt, &mut fields)?;
     }
     Ok(fields)
 }
 
-fn note<'a>(fields: &'a mut BTreeMap<String, Field>, name: &str, value: &str) -> &'a mut Field {
-    let kind = FieldType::of(value);
-    let new = || Field {
-        kind,
+/// What the query's own stages made of a row, and what the parser that fits makes of its line.
+fn note_line(
+    row: &LogRow,
+    json: &mut Parser,
+    logfmt: &mut Parser,
+    fields: &mut BTreeMap<String, Field>,
+) -> Result<(), ParseError> {
+    let made = row.parsed.iter().filter(|(name, _)| !name.starts_with("__error"));
+    let is_other = |(name, _): &(&str, &str)| row.parsed.get(name).is_none();
+    let stream: Labels = row.stream.iter().filter(is_other).collect();
+    let found = json.labels(&stream, row).map(|labels| (json.name, labels));
+    let found = found.or_else(|| Some((logfmt.name, logfmt.labels(&stream, row)?)));
+    let parser = found.as_ref().map(|(parser, _)| *parser);
+    let paths: HashMap<String, Vec<String>> = match parser {
+        Some("json") => {
+            let target = |name: String| match stream.get(&name) {
+                Some(_) => name + "_extracted",
+                None => name,
+            };
+            let paths = json_paths(&row.line).into_iter();
+            paths.map(|(name, path)| (target(name), path)).collect()
+        }
+        _ => HashMap::new(),
+    };
+    let parsed = found.map(|(_, labels)| labels).unwrap_or_default();
+    let made = made.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    for (name, value) in made.chain(parsed) {
+        let field = field(fields, &name);
+        field.note(&value, query_value(&value));
+        field.parsers.extend(parser);
+        if parser == Some("json") {
+            field.json_path = paths.get(&name).cloned().unwrap_or_default();
+        }
+    }
+    Ok(())
+}
+
+fn field<'a>(fields: &'a mut BTreeMap<String, Field>, name: &str) -> &'a mut Field {
+    fields.entry(name.to_owned()).or_insert_with(|| Field {
+        kind: FieldType::Text,
         parsers: BTreeSet::new(),
         json_path: Vec::new(),
         values: BTreeSet::new(),
-    };
-    let field = fields.entry(name.to_owned()).or_insert_with(new);
-    field.kind = kind;
-    field.values.insert(value.to_owned());
-    field
-}
-
-/// Fills `paths` with the keys that lead to each label of a JSON line; whether the line is a JSON object.
-fn json_paths(line: &str, paths: &mut HashMap<String, Vec<String>>) -> bool {
-    match serde_json::from_str::<serde_json::Value>(line) {
-        Ok(serde_json::Value::Object(object)) => {
-            walk(&object, &mut Vec::new(), paths);
-            true
-        }
-        _ => false,
-    }
-}
-
-fn walk(
-    object: &serde_json::Map<String, serde_json::Value>,
-    path: &mut Vec<String>,
-    paths: &mut HashMap<String, Vec<String>>,
-) {
-    for (key, value) in object {
-        path.push(key.clone());
-        match value {
-            serde_json::Value::Object(inner) if path.len() < MAX_JSON_DEPTH => walk(inner, path, paths),
-            _ => {
-                let name = path
-                    .iter()
-                    .map(|key| sanitised(key))
-                    .collect::<Vec<_>>()
-                    .join("_");
-                paths.insert(name, path.clone());
-            }
-        }
-        path.pop();
-    }
-}
-
-/// A JSON key as part of a label name.
-fn sanitised(key: &str) -> String {
-    key.chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || c == '_' {
-                c
-            } else {
-                '_'
-            }
-        })
-        .collect()
+        query_values: BTreeSet::new(),
+    })
 }
 
 /// Whether the values of a label look like numbers that name things: such labels make poor filters.
@@ -229,6 +220,7 @@ pub fn only_ids<'a>(values: impl Iterator<Item = &'a str> + Clone) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::result::Pairs;
     use super::*;
 
     #[test]
@@ -240,7 +232,9 @@ mod tests {
             ("1.5 MiB", "1.6MB"),
             ("12 b", "12B"),
             ("1,500 kb", "1.5MB"),
-            ("5m", "5m"),
+            ("5m", "5.0MB"),
+            ("2e", "2.0EB"),
+            ("1.5 KiB", "1.5kB"),
             ("5", "5"),
             ("hub", "hub"),
         ] {
@@ -281,15 +275,47 @@ mod tests {
         assert!(!ids(&["200", "ok"]));
     }
 
+    fn row(ts: i64, line: &str, metadata: &[(&str, &str)], parsed: &[(&str, &str)]) -> LogRow {
+        LogRow {
+            ts,
+            line: line.into(),
+            stream: Pairs::from_sorted([("job", "x")]),
+            metadata: Pairs::from_sorted(metadata.iter().copied()),
+            parsed: Pairs::from_sorted(parsed.iter().copied()),
+        }
+    }
+
     #[test]
-    fn json_paths_lead_to_nested_labels() {
-        let mut paths = HashMap::new();
-        assert!(json_paths(
-            r#"{"user":{"id":1,"full name":"x"},"ok":true}"#,
-            &mut paths
-        ));
-        assert_eq!(paths["user_id"], ["user", "id"]);
-        assert_eq!(paths["user_full_name"], ["user", "full name"]);
-        assert!(!json_paths("[1]", &mut paths));
+    fn metadata_and_lines_have_fields_of_one_name() {
+        let rows = [
+            row(
+                2,
+                r#"{"d":1.5,"a":{"b.c":"k"},"1st":3,"job":"y"}"#,
+                &[("d", "9")],
+                &[],
+            ),
+            row(1, "v=5m d=7", &[("d", "8"), ("m", "5k")], &[]),
+        ];
+        let fields = detect_fields(&rows).unwrap();
+        let d = &fields["d"];
+        assert_eq!(d.kind, FieldType::Int);
+        assert_eq!(d.values.iter().collect::<Vec<_>>(), ["1.5", "7", "8", "9"]);
+        assert_eq!(d.parsers.iter().collect::<Vec<_>>(), [&"json", &"logfmt"]);
+        assert_eq!(d.json_path, ["d"]);
+        assert_eq!(fields["a_b_c"].json_path, ["a", "b.c"]);
+        assert_eq!(fields["_1st"].json_path, ["1st"]);
+        assert_eq!(fields["job_extracted"].json_path, ["job"]);
+        assert_eq!(fields["v"].query_values.iter().collect::<Vec<_>>(), ["5.0MB"]);
+        // Structured metadata is compared as it is.
+        assert_eq!(fields["m"].query_values.iter().collect::<Vec<_>>(), ["5k"]);
+        assert!(fields["m"].parsers.is_empty());
+    }
+
+    #[test]
+    fn labels_that_the_query_made_stand_beside_the_parser_that_fits() {
+        let rows = [row(1, "n=3", &[], &[("made", "1"), ("__error__", "x")])];
+        let fields = detect_fields(&rows).unwrap();
+        assert_eq!(fields.keys().collect::<Vec<_>>(), ["made", "n"]);
+        assert!(fields["made"].parsers.contains("logfmt"));
     }
 }

@@ -25,7 +25,7 @@ mod tail;
 mod workers;
 
 pub use error::QueryError;
-pub use fields::{Field, FieldType, detect_fields, only_ids, query_value};
+pub use fields::{Field, FieldType, detect_fields, only_ids};
 pub use index::{IndexStats, VolumeBy, VolumeRequest, VolumeSeries};
 pub use logs::LogRequest;
 pub use metrics::{MetricAnswer, MetricRequest};

@@ -297,6 +297,49 @@ impl JsonParser {
     }
 }
 
+/// The labels that `| json` makes of a line, each with the keys that lead to its value; up to the first fault.
+#[must_use]
+pub fn json_paths(line: &str) -> Vec<(String, Vec<String>)> {
+    let mut found = Vec::new();
+    // What stands before a fault counts, and this visitor never stops.
+    let _ = add_paths(line, &mut String::new(), &mut Vec::new(), &mut found);
+    found
+}
+
+fn add_paths(
+    text: &str,
+    name: &mut String,
+    keys: &mut Vec<String>,
+    found: &mut Vec<(String, Vec<String>)>,
+) -> Result<(), Stop> {
+    if keys.len() > MAX_DEPTH {
+        return Err(Stop::Fault(DEPTH));
+    }
+    let prefix = name.len();
+    each_pair(text, |raw, value| {
+        name.truncate(prefix);
+        let mut key = String::new();
+        unescape(raw, &mut key);
+        if key.trim().is_empty() || matches!(value, Value::Null | Value::Array(_)) {
+            return Ok(());
+        }
+        if prefix > 0 {
+            name.push('_');
+        }
+        push_sanitized(&key, prefix == 0, name);
+        keys.push(key);
+        let within = match value {
+            Value::Object(inner) => add_paths(inner, name, keys, found),
+            _ => {
+                found.push((name.clone(), keys.clone()));
+                Ok(())
+            }
+        };
+        keys.pop();
+        within
+    })
+}
+
 /// `| json a="x.y"`: only what paths point at.
 pub(crate) fn run_paths(
     params: &[(NameId, Path)],

@@ -17,6 +17,7 @@ mod tests;
 
 use std::sync::Arc;
 
+pub use json::json_paths;
 pub(crate) use label_filter::Condition;
 pub use label_filter::LabelTest;
 pub use line_filter::LineFilter;
