@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 
 use crate::text::quote_go;
 
-/// An immutable label set: names ascending and unique, pairs with an empty value dropped.
+/// An immutable label set: names ascending and unique (but see [`Labels::with_repeats`]), pairs with an empty value dropped.
 ///
 /// Cloning copies a pointer. Order and equality are those of the sorted pairs.
 #[derive(Clone)]
@@ -46,6 +46,29 @@ impl Labels {
         }
         unique.retain(|(_, value)| !value.is_empty());
         Self::from_sorted(unique)
+    }
+
+    /// As [`Labels::from_pairs`], but a repeated name stays repeated: a set to be refused with all that it says.
+    pub fn with_repeats<N, V>(pairs: impl IntoIterator<Item = (N, V)>) -> Self
+    where
+        N: Into<Box<str>>,
+        V: Into<Box<str>>,
+    {
+        let mut pairs: Vec<(Box<str>, Box<str>)> = pairs
+            .into_iter()
+            .map(|(name, value)| (name.into(), value.into()))
+            .filter(|(_, value)| !value.is_empty())
+            .collect();
+        pairs.sort_by(|a, b| a.0.cmp(&b.0));
+        Self::from_sorted(pairs)
+    }
+
+    /// The first name that the set has more than once; only one of [`Labels::with_repeats`] can.
+    #[must_use]
+    pub fn repeated(&self) -> Option<&str> {
+        let pairs = self.0.pairs.iter();
+        let mut both = pairs.clone().zip(pairs.skip(1));
+        both.find_map(|((name, _), (next, _))| (name == next).then_some(&**name))
     }
 
     /// As [`Labels::from_pairs`] for unique names; empty values stay, as they do in labels that stages made.

@@ -33,7 +33,7 @@ pub fn with_service_name(labels: &Labels) -> Labels {
         .iter()
         .find_map(|name| labels.get(name))
         .unwrap_or("unknown_service");
-    Labels::from_pairs(labels.iter().chain([(SERVICE_NAME, service)]))
+    Labels::with_repeats(labels.iter().chain([(SERVICE_NAME, service)]))
 }
 
 /// A metadata name as LogQL can say it: other characters become `_`, runs of `_` one, and a leading digit gets `key_`

@@ -60,11 +60,14 @@ impl From<&Config> for Rules {
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Refusals {
     messages: Vec<String>,
+    /// How many messages there would be without a limit: one for each entry, or for a stream that is refused with all of its.
+    reasons: usize,
     counts: Vec<(&'static str, u64)>,
 }
 
 impl Refusals {
     fn add(&mut self, reason: &'static str, entries: usize, message: impl FnOnce() -> String) {
+        self.reasons += 1;
         if self.messages.len() < MAX_MESSAGES {
             self.messages.push(message());
         }
@@ -92,8 +95,8 @@ impl Refusals {
     pub fn message(&self) -> String {
         let mut text = self.messages.join("\n");
         let total: u64 = self.counts.iter().map(|(_, count)| count).sum();
-        let shown = self.messages.len() as u64;
-        if total > shown {
+        let shown = self.messages.len();
+        if self.reasons > shown {
             let _ = write!(
                 text,
                 "\ntotal ignored: {total} entries, the first {shown} reasons are shown"
@@ -155,6 +158,10 @@ impl Rules {
                     format!("stream '{labels}' has label value too long: '{value}'"),
                 ));
             }
+        }
+        if let Some(name) = labels.repeated() {
+            let message = format!("stream '{labels}' has duplicate label name: '{name}'");
+            return Err(("duplicate_label", message));
         }
         Ok(())
     }
@@ -384,6 +391,10 @@ mod tests {
             stream(&[("abcdefghi", "1")], one()),
             stream(&[("a", "1")], one()),
             stream(&[("a", "2")], Vec::new()),
+            StreamEntries {
+                labels: Labels::with_repeats([("a", "1"), ("a", "2")]),
+                entries: vec![entry(NOW, "x", &[]), entry(NOW, "y", &[])],
+            },
         ];
         let (kept, refusals) = rules().apply(streams, NOW);
         assert_eq!(kept.len(), 1);
@@ -394,9 +405,12 @@ mod tests {
                 "no_labels",
                 "label_names",
                 "label_value_bytes",
-                "label_name_bytes"
+                "label_name_bytes",
+                "duplicate_label"
             ]
         );
+        let message = refusals.message();
+        assert!(message.ends_with("has duplicate label name: 'a'"), "{message}");
     }
 
     #[test]

@@ -5,10 +5,11 @@ use crate::Labels;
 use crate::error::ParseError;
 use crate::text::unquote_escapes;
 
-/// Parses the label set of a push request: `{app="web", env="prod"}`. Pairs with an empty value are dropped.
+/// Parses the label set of a push request: `{app="web", env="prod"}`. Pairs with an empty value are dropped; a name that
+/// comes twice is there twice, for [`Labels::repeated`] to tell.
 ///
 /// # Errors
-/// Anything but names with `=` and a quoted value, or a name that comes twice; the position is that of the fault.
+/// Anything but names with `=` and a quoted value; the position is that of the fault.
 pub fn parse_labels(text: &str) -> Result<Labels, ParseError> {
     let mut scanner = Scanner { text, offset: 0 };
     let mut pairs: Vec<(Box<str>, Box<str>)> = Vec::new();
@@ -21,9 +22,6 @@ pub fn parse_labels(text: &str) -> Result<Labels, ParseError> {
         let name = scanner.name()?;
         scanner.expect('=')?;
         let value = scanner.value()?;
-        if pairs.iter().any(|(other, _)| **other == *name) {
-            return Err(scanner.error(format!("duplicate label name {name}")));
-        }
         pairs.push((name.into(), value.into_boxed_str()));
         if scanner.take('}') {
             break;
@@ -34,7 +32,7 @@ pub fn parse_labels(text: &str) -> Result<Labels, ParseError> {
         }
     }
     scanner.end()?;
-    Ok(Labels::from_pairs(pairs))
+    Ok(Labels::with_repeats(pairs))
 }
 
 struct Scanner<'a> {
