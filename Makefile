@@ -1,7 +1,7 @@
 # The few commands people type. Everything they need is checked first, and installed only where it is missing.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build wasm run test lint bench bench-filter clean
+.PHONY: help setup build wasm run test fuzz lint bench bench-filter clean
 
 PORT ?= 3100
 
@@ -9,6 +9,7 @@ help: ## this list
 	@printf 'make run            the whole thing: build, feed real training logs through the filter, ask, keep serving\n'
 	@printf 'make run ONCE=1     the same, and stop (PORT=3100 to change the port)\n'
 	@printf 'make test           all tests: the workspace, then end to end against a real server\n'
+	@printf 'make fuzz           fuzz for ten minutes a target (TIME=600 seconds, TARGET="push query")\n'
 	@printf 'make lint           formatting, clippy, rustdoc, scripts\n'
 	@printf 'make build          target/release/rankline\n'
 	@printf 'make wasm           dist/rank_filter.wasm\n'
@@ -33,6 +34,9 @@ run: build wasm
 
 test:
 	@scripts/test.sh
+
+fuzz:
+	@scripts/fuzz.sh $(or $(TIME),600) $(TARGET)
 
 lint:
 	@scripts/lint.sh

@@ -5,6 +5,7 @@ scripts/setup.sh lint
 
 say "formatting"
 cargo fmt --all --check
+cargo fmt --manifest-path fuzz/Cargo.toml --check
 
 say "clippy, warnings are errors"
 cargo clippy --workspace --all-targets --locked -- -D warnings

@@ -4,6 +4,7 @@
 #   scripts/setup.sh build    compiler and linker for the binary
 #   scripts/setup.sh wasm     the above, and what builds rank_filter.wasm
 #   scripts/setup.sh test     all of it, and the Python and Node clients that the end-to-end tests use
+#   scripts/setup.sh fuzz     compiler, and a C++ compiler for libFuzzer
 #   scripts/setup.sh lint     compiler, rustfmt, clippy
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -33,6 +34,11 @@ need_wasm() {
         dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package")
     done
     [ ${#missing[@]} -eq 0 ] || apt_install "${missing[@]}"
+}
+
+# libFuzzer is C++.
+need_fuzz() {
+    have c++ || apt_install g++
 }
 
 need_lint() {
@@ -79,6 +85,7 @@ case "${1:-}" in
     build) need_compiler ;;
     wasm)  need_compiler; need_wasm ;;
     lint)  need_compiler; need_lint ;;
-    test)  need_compiler; need_wasm; need_python; need_node ;;
-    *) die "usage: scripts/setup.sh build|wasm|test|lint" ;;
+    fuzz)  need_compiler; need_fuzz ;;
+    test)  need_compiler; need_fuzz; need_wasm; need_python; need_node ;;
+    *) die "usage: scripts/setup.sh build|wasm|fuzz|test|lint" ;;
 esac

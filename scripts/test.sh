@@ -11,5 +11,8 @@ say "building the binary and the filter for the end-to-end tests"
 cargo build --release --locked --bin rankline
 scripts/build-wasm.sh
 
+say "fuzz targets, a fixed number of inputs each"
+scripts/fuzz.sh
+
 say "end-to-end tests"
 .venv/bin/python -m pytest tests "$@"

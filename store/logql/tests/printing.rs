@@ -395,3 +395,20 @@ proptest! {
         prop_assert_eq!(&pretty, &format_query(&pretty).unwrap());
     }
 }
+
+#[test]
+fn numbers_that_only_operations_make_are_printed_as_operations() {
+    for (query, printed) in [
+        ("1 / 0", "(1 / 0)"),
+        ("-1 / 0", "(-1 / 0)"),
+        ("+2/+0 * 0", "(1 / 0)"),
+    ] {
+        let tree = parse(query).unwrap();
+        assert_eq!(tree.to_string(), printed, "{query}");
+        assert_eq!(
+            format!("{:?}", parse(printed).unwrap()),
+            format!("{tree:?}"),
+            "{query}"
+        );
+    }
+}
