@@ -96,6 +96,10 @@ fn errors_say_where_and_what() {
             "parse error at line 1, col 2: syntax error: unexpected by, expecting IDENTIFIER or }",
         ),
         (
+            "{a=\"b\"} | @json",
+            "parse error at line 1, col 11: syntax error: unexpected character '@', expecting IDENTIFIER or (",
+        ),
+        (
             "rate({a=\"b\"}[1.5m])",
             "parse error at line 0, col 13: unknown unit \".\" in duration \"1.5m\"",
         ),
@@ -192,6 +196,12 @@ fn label_sets_of_pushes() {
     let labels = parse_labels(r#"{ b = "2\n", a="1", empty="" }"#).unwrap();
     assert_eq!(labels.to_string(), r#"{a="1", b="2\n"}"#);
     assert_eq!(parse_labels("{}").unwrap().len(), 0);
+    assert_eq!(parse_labels(r#"{a="1", a=""}"#).unwrap().repeated(), None);
+    let twice = parse_labels(r#"{b="0", a="2", a="1"}"#).unwrap();
+    assert_eq!(
+        (twice.repeated(), twice.to_string()),
+        (Some("a"), r#"{a="2", a="1", b="0"}"#.to_owned())
+    );
     for bad in [
         "",
         "{",
@@ -200,7 +210,6 @@ fn label_sets_of_pushes() {
         "{a=b}",
         r#"{a="b"#,
         r#"{a="b"} x"#,
-        r#"{a="1", a="2"}"#,
         r#"{1a="b"}"#,
         r#"{a="\q"}"#,
     ] {
