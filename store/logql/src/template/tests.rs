@@ -143,6 +143,8 @@ fn errors() {
             "template: line:1: function \"nosuch\" not defined",
         ),
         ("x\n{{ .a.b", "template: line:2: unclosed action"),
+        ("{{ 10ns }}", "template: line:1: bad number syntax: \"10n\""),
+        ("{{ 1h30m }}", "template: line:1: bad number syntax: \"1h\""),
         ("{{ end }}", "template: line:1: unexpected {{end}}"),
         ("{{ if .a }}", "template: line:1: unexpected EOF"),
         ("{{ $x }}", "template: line:1: undefined variable \"$x\""),

@@ -144,7 +144,7 @@ impl<'a> Parser<'a> {
         self.at += text.len();
         match number_of(text) {
             Some(number) => Ok(Some((Base::Number(number), text.to_owned()))),
-            None => Err(self.error(format!("bad number syntax: {}", quote_go(text)))),
+            None => Err(self.error(format!("bad number syntax: {}", quote_go(read_as_number(text))))),
         }
     }
 
@@ -256,4 +256,34 @@ fn number_of(text: &str) -> Option<Number> {
         float,
         is_float,
     })
+}
+
+/// How far Go reads a word that it takes for a number: up to the first character that does not belong there, with it.
+fn read_as_number(word: &str) -> &str {
+    let mut at = word.len() - word.trim_start_matches(['+', '-']).len();
+    let rest = word.get(at..).unwrap_or("");
+    let (skip, digits, exponent) = match rest.get(..2) {
+        Some("0x" | "0X") => (2, "0123456789abcdefABCDEF_", "pP"),
+        Some("0o" | "0O") => (2, "01234567_", ""),
+        Some("0b" | "0B") => (2, "01_", ""),
+        _ => (0, "0123456789_", "eE"),
+    };
+    at += skip;
+    let run = |at: &mut usize, set: &str, most: usize| {
+        let behind = word.get(*at..).unwrap_or("");
+        let taken = behind.chars().take(most).take_while(|c| set.contains(*c));
+        let taken = taken.count();
+        *at += taken;
+        taken > 0
+    };
+    run(&mut at, digits, usize::MAX);
+    if run(&mut at, ".", 1) {
+        run(&mut at, digits, usize::MAX);
+    }
+    if run(&mut at, exponent, 1) {
+        run(&mut at, "+-", 1);
+        run(&mut at, "0123456789_", usize::MAX);
+    }
+    run(&mut at, "i", 1);
+    word.get(..at + 1).unwrap_or(word)
 }
