@@ -399,9 +399,9 @@ proptest! {
 #[test]
 fn numbers_that_only_operations_make_are_printed_as_operations() {
     for (query, printed) in [
-        ("1 / 0", "(1 / 0)"),
-        ("-1 / 0", "(-1 / 0)"),
-        ("+2/+0 * 0", "(1 / 0)"),
+        ("+2/+0", "(0 / 0)"),
+        ("10 ^ 400", "(10 ^ 309)"),
+        ("-10 ^ 401", "(-10 ^ 309)"),
     ] {
         let tree = parse(query).unwrap();
         assert_eq!(tree.to_string(), printed, "{query}");

@@ -206,8 +206,8 @@ impl Display for MetricExpr {
             // `-0` would be read as a duration, `NaN` and `+Inf` as names: only an operation makes them.
             Self::Literal(value) if *value == 0.0 && value.is_sign_negative() => f.write_str("-0.0"),
             Self::Literal(value) if value.is_nan() => f.write_str("(0 / 0)"),
-            Self::Literal(f64::INFINITY) => f.write_str("(1 / 0)"),
-            Self::Literal(f64::NEG_INFINITY) => f.write_str("(-1 / 0)"),
+            Self::Literal(f64::INFINITY) => f.write_str("(10 ^ 309)"),
+            Self::Literal(f64::NEG_INFINITY) => f.write_str("(-10 ^ 309)"),
             Self::Literal(value) => f.write_str(&format_float_g(*value)),
             Self::Vector(value) => write!(f, "vector({})", six_decimals(*value)),
             Self::Range(aggregation) => aggregation.fmt(f),

@@ -56,7 +56,7 @@ pub(super) fn printf(format: &[u8], arguments: &[Value<'_>]) -> Vec<u8> {
             out.push(*byte);
             continue;
         }
-        let spec = spec(format, &mut at, &mut values);
+        let spec = spec(format, &mut at, &mut values, &mut out);
         let rest = format.get(at..).unwrap_or(&[]);
         let Some(verb) = rest
             .utf8_chunks()
@@ -103,7 +103,13 @@ fn typed(out: &mut Vec<u8>, value: &Value<'_>, spec: &Spec) {
     }
 }
 
-fn spec<'v, 'a: 'v>(format: &[u8], at: &mut usize, values: &mut std::slice::Iter<'v, Value<'a>>) -> Spec {
+/// Flags, width and precision. What is no number for a `*` is told in `out`.
+fn spec<'v, 'a: 'v>(
+    format: &[u8],
+    at: &mut usize,
+    values: &mut std::slice::Iter<'v, Value<'a>>,
+    out: &mut Vec<u8>,
+) -> Spec {
     let mut spec = Spec::default();
     while let Some(flag) = format.get(*at) {
         match flag {
@@ -116,25 +122,51 @@ fn spec<'v, 'a: 'v>(format: &[u8], at: &mut usize, values: &mut std::slice::Iter
         }
         *at += 1;
     }
-    spec.width = number(format, at, values);
+    if let Some(width) = starred(format, at, values) {
+        match width {
+            None => out.extend_from_slice(b"%!(BADWIDTH)"),
+            Some(width) => {
+                // A negative width is the flag `-`.
+                spec.minus |= width < 0;
+                spec.width = usize::try_from(width.unsigned_abs())
+                    .ok()
+                    .map(|width| width.min(MAX_WIDTH));
+            }
+        }
+    } else {
+        spec.width = number(format, at);
+    }
     if format.get(*at) == Some(&b'.') {
         *at += 1;
-        spec.precision = Some(number(format, at, values).unwrap_or(0));
+        spec.precision = match starred(format, at, values) {
+            None => Some(number(format, at).unwrap_or(0)),
+            Some(precision) => {
+                if precision.is_none() {
+                    out.extend_from_slice(b"%!(BADPREC)");
+                }
+                let precision = precision.and_then(|precision| usize::try_from(precision).ok());
+                precision.map(|precision| precision.min(MAX_WIDTH))
+            }
+        };
     }
     spec
 }
 
-fn number<'v, 'a: 'v>(
+/// The argument of a `*`, if one stands there: an integer that is not too large.
+fn starred<'v, 'a: 'v>(
     format: &[u8],
     at: &mut usize,
     values: &mut std::slice::Iter<'v, Value<'a>>,
-) -> Option<usize> {
-    if format.get(*at) == Some(&b'*') {
-        *at += 1;
-        return values
-            .next()
-            .map(|value| usize::try_from(value.cast_int()).unwrap_or(0).min(MAX_WIDTH));
+) -> Option<Option<i64>> {
+    if format.get(*at) != Some(&b'*') {
+        return None;
     }
+    *at += 1;
+    let number = values.next().and_then(Value::integer);
+    Some(number.filter(|number| number.unsigned_abs() <= 1_000_000))
+}
+
+fn number(format: &[u8], at: &mut usize) -> Option<usize> {
     let mut value = None;
     while let Some(digit) = format.get(*at).filter(|b| b.is_ascii_digit()) {
         value = Some((value.unwrap_or(0) * 10 + usize::from(digit - b'0')).min(MAX_WIDTH));
@@ -155,12 +187,17 @@ fn pad(out: &mut Vec<u8>, spec: &Spec, verb: char, value: &Value<'_>) {
         .map(|c| c.valid().chars().count() + c.invalid().len())
         .sum::<usize>();
     let missing = spec.width.unwrap_or(0).saturating_sub(length);
-    let numeric = matches!(value, Value::Float(_)) || value.integer().is_some();
+    let signs = matches!(value, Value::Float(_)) || value.integer().is_some();
+    let zero = match value {
+        Value::Float(number) => spec.zero && number.is_finite(),
+        Value::Nil | Value::List(_) | Value::Map(_) | Value::Labels => false,
+        _ => spec.zero,
+    };
     if spec.minus {
         out.extend_from_slice(&body);
         out.extend(std::iter::repeat_n(b' ', missing));
-    } else if spec.zero && numeric {
-        let signed = body.first().is_some_and(|b| matches!(b, b'-' | b'+' | b' '));
+    } else if zero {
+        let signed = signs && body.first().is_some_and(|b| matches!(b, b'-' | b'+' | b' '));
         let (sign, digits) = body.split_at(usize::from(signed));
         out.extend_from_slice(sign);
         out.extend(std::iter::repeat_n(b'0', missing));

@@ -68,6 +68,14 @@ fn output() {
             "00042|ab  |  3.14|\"q\"|ff|true|int",
         ),
         (
+            "{{ printf \"%08s|%08q|%08v|%08x|%08d|%-08s|%08t\" \"abc\" \"abc\" \"abc\" \"abc\" \"abc\" \"abc\" true }}",
+            "00000abc|000\"abc\"|00000abc|00616263|%!d(string=00000abc)|abc     |0000true",
+        ),
+        (
+            "{{ printf \"%*d|%*d|%*s|%.*f\" -0.25 1 -3 7 \"x\" \"abc\" \"y\" 1.5 }}",
+            "%!(BADWIDTH)1|7  |%!(BADWIDTH)abc|%!(BADPREC)1.500000",
+        ),
+        (
             "{{ printf \"%d\" \"x\" }} {{ printf \"%s\" }} {{ printf \"x\" 1 }}",
             "%!d(string=x) %!s(MISSING) x%!(EXTRA int=1)",
         ),
