@@ -28,7 +28,11 @@ run() {
     if [ -n "$seconds" ]; then
         options+=(-max_total_time="$seconds" "$corpus")
     else
-        options+=(-seed=1 -runs=5000 -max_total_time=60)
+        # What is new goes to the first folder: never to the seeds.
+        corpus=target/fuzz/again/$target
+        rm -rf "$corpus"
+        mkdir -p "$corpus"
+        options+=(-seed=1 -runs=5000 -max_total_time=60 "$corpus")
     fi
     [ ! -d "fuzz/seeds/$target" ] || options+=("fuzz/seeds/$target")
     if ! "target/release/fuzz_$target" "${options[@]}" >"$log" 2>&1; then

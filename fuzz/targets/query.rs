@@ -18,15 +18,20 @@ fuzz_target!(|text: &str| bounded(|| {
         return;
     };
     // Numbers may be NaN, which no comparison of trees calls equal.
-    let tree = format!("{expr:?}");
+    let tree = shown(&expr);
     let printed = expr.to_string();
     let again = parse(&printed).unwrap_or_else(|error| panic!("{printed:?} came from {text:?}: {error}"));
-    assert_eq!(format!("{again:?}"), tree, "{printed:?} came from {text:?}");
+    assert_eq!(shown(&again), tree, "{printed:?} came from {text:?}");
     let pretty = format_query(text).unwrap_or_else(|error| panic!("{text:?} is not formatted: {error}"));
     let again = parse(&pretty).unwrap_or_else(|error| panic!("{pretty:?} came from {text:?}: {error}"));
-    assert_eq!(format!("{again:?}"), tree, "{pretty:?} came from {text:?}");
+    assert_eq!(shown(&again), tree, "{pretty:?} came from {text:?}");
     compile(&expr);
 }));
+
+/// The tree as text; a zero without its sign, which no comparison sees and the printer of label filters leaves out.
+fn shown(expr: &Expr) -> String {
+    format!("{expr:?}").replace("value: -0.0", "value: 0.0")
+}
 
 fn compile(expr: &Expr) {
     match expr {
