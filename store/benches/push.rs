@@ -126,7 +126,10 @@ fn json() -> Bytes {
     serde_json::json!({ "streams": streams }).to_string().into()
 }
 
-const BODIES: [(&str, fn() -> Bytes); 2] = [("application/x-protobuf", protobuf), ("application/json", json)];
+/// Content type, and what makes a body of it.
+type Format = (&'static str, fn() -> Bytes);
+
+const BODIES: [Format; 2] = [("application/x-protobuf", protobuf), ("application/json", json)];
 
 fn body(content_type: &'static str, bytes: &Bytes) -> Body<'static> {
     Body {

@@ -8,7 +8,6 @@ use axum::body::Body;
 use axum::response::Response;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use rankline_logql::{Labels, MetricValue, labels_text};
-use std::collections::HashMap;
 use std::io::Write;
 use std::time::Instant;
 
@@ -90,8 +89,8 @@ pub fn log_answer(rows: &[LogRow], flags: &EncodingFlags, stats: &ShownStats) ->
 
 /// Rows grouped by the label set they are shown under.
 pub fn group(rows: &[LogRow], categorize: bool) -> Vec<(Pairs, Vec<&LogRow>)> {
-    let mut shown: HashMap<(usize, usize, usize), usize> = HashMap::new();
-    let mut places: HashMap<Pairs, usize> = HashMap::new();
+    let mut shown: foldhash::HashMap<(usize, usize, usize), usize> = foldhash::HashMap::default();
+    let mut places: foldhash::HashMap<Pairs, usize> = foldhash::HashMap::default();
     let mut groups: Vec<(Pairs, Vec<&LogRow>)> = Vec::new();
     for row in rows {
         let key = match categorize {

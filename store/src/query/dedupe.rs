@@ -3,7 +3,6 @@
 use super::{LogRow, Pairs};
 use parking_lot::Mutex;
 use rankline_logql::{EntryRef, Labels};
-use std::collections::HashSet;
 use xxhash_rust::xxh3::Xxh3Default;
 
 /// Hash of an entry: stream, time, line and structured metadata.
@@ -48,7 +47,7 @@ pub(super) fn row_hash(row: &LogRow, bare: bool) -> u128 {
 pub(super) struct ShownOnce {
     group: Option<(i64, Labels)>,
     /// Of the group's rows, from its second one on: most have no second one.
-    hashes: HashSet<u128>,
+    hashes: foldhash::HashSet<u128>,
 }
 
 impl ShownOnce {
@@ -74,7 +73,7 @@ impl ShownOnce {
 /// The entries a query has met so far, of those that may be there twice.
 #[derive(Default)]
 pub(super) struct Met {
-    shards: [Mutex<HashSet<u128>>; 16],
+    shards: [Mutex<foldhash::HashSet<u128>>; 16],
 }
 
 impl Met {

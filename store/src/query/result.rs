@@ -3,7 +3,6 @@
 //! Knows neither HTTP nor JSON.
 
 use crate::storage::Usage;
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,7 +77,7 @@ impl Pairs {
 /// Keeps one copy of equal label sets of a query.
 #[derive(Debug, Default)]
 pub(super) struct Interner {
-    known: HashSet<Pairs>,
+    known: foldhash::HashSet<Pairs>,
 }
 
 impl Interner {

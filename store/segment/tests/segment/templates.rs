@@ -159,7 +159,7 @@ proptest! {
                         pieces += 1;
                         pieces < cut
                     });
-                    let rest = line[at..].as_bytes();
+                    let rest = &line.as_bytes()[at..];
                     match stop.unwrap() {
                         Stop::End => prop_assert_eq!(&tail, rest),
                         Stop::Asked => prop_assert_eq!(&tail, &rest[..tail.len()]),
