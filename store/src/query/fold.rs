@@ -315,10 +315,12 @@ impl<'a> Fold<'a> {
             }
             self.set_stream(span.stream);
             let first = span.rows.start as usize;
-            let before = |row: usize| of_span.partition_point(|passed| (*passed as usize) < first + row);
+            let mut rest = of_span;
             let ts = rows.ts_of(&span.rows);
-            self.sum
-                .add_passed(ts, |rows| before(rows.end) - before(rows.start))?;
+            self.sum.add_passed(ts, |rows| {
+                take_below(&mut rest, first + rows.start);
+                take_below(&mut rest, first + rows.end)
+            })?;
         }
         self.stats.post_filter_lines += passed.len() as u64;
         Ok(())
@@ -408,4 +410,19 @@ impl<'a> Fold<'a> {
         self.stats.duplicates += u64::from(!new);
         new
     }
+}
+
+/// Takes the rows below `end` off the front of ascending ones, and says how many they were.
+fn take_below(rows: &mut &[u32], end: usize) -> usize {
+    // Windows mostly hold a few.
+    const FEW: usize = 16;
+    let is_below = |row: &u32| (*row as usize) < end;
+    let few = rows.iter().take(FEW).take_while(|row| is_below(row)).count();
+    let count = if few < FEW {
+        few
+    } else {
+        rows.partition_point(is_below)
+    };
+    *rows = &rows[count..];
+    count
 }

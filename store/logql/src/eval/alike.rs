@@ -51,9 +51,20 @@ impl Classes {
     }
 }
 
+/// Timestamps looked at one by one before a search pays: windows mostly hold a few.
+const FEW: usize = 16;
+
 /// How many timestamps at the front are at most `last`; looks at few of them. They ascend.
 fn count_until(ascending_ts: &[i64], last: i64) -> usize {
-    let mut end = 1;
+    let few = ascending_ts
+        .iter()
+        .take(FEW)
+        .take_while(|ts| **ts <= last)
+        .count();
+    if few < FEW {
+        return few;
+    }
+    let mut end = FEW * 2;
     while ascending_ts.get(end - 1).is_some_and(|ts| *ts <= last) {
         end *= 2;
     }
@@ -75,14 +86,14 @@ impl Accumulator {
     }
 
     /// As [`Accumulator::add_rows`] for those of the entries that passed the head filters: `passed` says how many of a
-    /// range of them did.
+    /// range of them did; it is asked about ranges that follow each other.
     ///
     /// # Errors
     /// As [`Accumulator::add`].
     pub fn add_passed(
         &mut self,
         ascending_ts: &[i64],
-        passed: impl Fn(Range<usize>) -> usize,
+        mut passed: impl FnMut(Range<usize>) -> usize,
     ) -> Result<(), EvalError> {
         self.add_runs(ascending_ts, |rows| (passed(rows), 0))
     }
@@ -106,7 +117,7 @@ impl Accumulator {
     fn add_runs(
         &mut self,
         ascending_ts: &[i64],
-        measure: impl Fn(Range<usize>) -> (usize, i64),
+        mut measure: impl FnMut(Range<usize>) -> (usize, i64),
     ) -> Result<(), EvalError> {
         let windows = self.plan.windows;
         let (mut at, mut before) = (0, None);

@@ -97,7 +97,7 @@ fn errors_say_where_and_what() {
         ),
         (
             "{a=\"b\"} | @json",
-            "parse error at line 1, col 11: syntax error: unexpected character '@', expecting IDENTIFIER or (",
+            "parse error at line 1, col 11: syntax error: unexpected IDENTIFIER, expecting IDENTIFIER or (",
         ),
         (
             "rate({a=\"b\"}[1.5m])",

@@ -154,15 +154,11 @@ words! {
 }
 
 impl fmt::Display for TokenKind {
-    /// As Loki's grammar names the token in its errors; but for stray characters.
+    /// As Loki's grammar names the token in its errors.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::End => f.write_str("$end"),
             Self::Invalid(message) => f.write_str(message),
-            // To Loki a stray character is an IDENTIFIER, too, which helps nobody who wrote one.
-            Self::Identifier(text) if !text.starts_with(|c: char| c == '_' || c.is_alphanumeric()) => {
-                write!(f, "character '{text}'")
-            }
             Self::Identifier(_) => f.write_str("IDENTIFIER"),
             Self::String(_) => f.write_str("STRING"),
             Self::Number(_) => f.write_str("NUMBER"),
