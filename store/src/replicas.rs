@@ -148,8 +148,12 @@ struct Follower {
 
 impl Follower {
     async fn run(mut self, guard: Weak<Following>) {
-        while guard.strong_count() > 0 {
+        loop {
             tokio::time::sleep(TICK).await;
+            // Whoever follows next begins with a listing of its own: news would come twice.
+            if guard.strong_count() == 0 {
+                break;
+            }
             self.tick().await;
         }
         for batch in self.parts.live.hold(&self.tenant, false) {
