@@ -2,21 +2,11 @@
 """check-wasm.py MODULE: says what Fluent Bit would miss in a filter module. Exit status 1 when something is missing."""
 import sys
 
+from leb128 import number
+
 NEEDED = {"rank_filter": 0, "malloc": 0, "free": 0, "_initialize": 0, "memory": 2}  # 0: function, 2: memory
 WASI = "wasi_snapshot_preview1"
 MAX_BYTES = 300_000  # an agent loads it on every node, and reads all of it before the first line
-
-
-def number(data, at):
-    """An unsigned LEB128 number and the position behind it."""
-    value = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            return value, at
 
 
 def name(data, at):

@@ -5,17 +5,7 @@ The linker exports a function under its symbol's name only, and the C library in
 """
 import sys
 
-
-def number(data, at):
-    """An unsigned LEB128 number and the position behind it."""
-    value = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            return value, at
+from leb128 import number
 
 
 def encoded(value):

@@ -32,11 +32,7 @@ impl Labels {
         N: Into<Box<str>>,
         V: Into<Box<str>>,
     {
-        let mut pairs: Vec<(Box<str>, Box<str>)> = pairs
-            .into_iter()
-            .map(|(name, value)| (name.into(), value.into()))
-            .collect();
-        pairs.sort_by(|a, b| a.0.cmp(&b.0));
+        let pairs = sorted(pairs);
         let mut unique: Vec<(Box<str>, Box<str>)> = Vec::with_capacity(pairs.len());
         for pair in pairs {
             match unique.last_mut() {
@@ -54,12 +50,8 @@ impl Labels {
         N: Into<Box<str>>,
         V: Into<Box<str>>,
     {
-        let mut pairs: Vec<(Box<str>, Box<str>)> = pairs
-            .into_iter()
-            .map(|(name, value)| (name.into(), value.into()))
-            .filter(|(_, value)| !value.is_empty())
-            .collect();
-        pairs.sort_by(|a, b| a.0.cmp(&b.0));
+        let mut pairs = sorted(pairs);
+        pairs.retain(|(_, value)| !value.is_empty());
         Self::from_sorted(pairs)
     }
 
@@ -73,12 +65,7 @@ impl Labels {
 
     /// As [`Labels::from_pairs`] for unique names; empty values stay, as they do in labels that stages made.
     pub(crate) fn keeping_empty<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        let mut pairs: Vec<(Box<str>, Box<str>)> = pairs
-            .into_iter()
-            .map(|(name, value)| (name.into(), value.into()))
-            .collect();
-        pairs.sort_by(|a, b| a.0.cmp(&b.0));
-        Self::from_sorted(pairs)
+        Self::from_sorted(sorted(pairs))
     }
 
     /// `pairs` must be ascending by name and without repeated names.
@@ -138,6 +125,20 @@ impl Labels {
             .sum::<usize>()
             + 40
     }
+}
+
+/// Pairs by name; those of one name stay in their order.
+fn sorted<N, V>(pairs: impl IntoIterator<Item = (N, V)>) -> Vec<(Box<str>, Box<str>)>
+where
+    N: Into<Box<str>>,
+    V: Into<Box<str>>,
+{
+    let mut pairs: Vec<(Box<str>, Box<str>)> = pairs
+        .into_iter()
+        .map(|(name, value)| (name.into(), value.into()))
+        .collect();
+    pairs.sort_by(|a, b| a.0.cmp(&b.0));
+    pairs
 }
 
 /// The hash of [`Labels::hash64`] for pairs that are ascending by name.
