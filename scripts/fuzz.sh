@@ -4,7 +4,7 @@
 #   scripts/fuzz.sh                        each target for a fixed number of inputs, the same ones every time: for CI
 #   scripts/fuzz.sh SECONDS [TARGET…]      each target (or these) that long, with new inputs, on top of what earlier runs found
 #
-# An input that breaks something is written to target/fuzz/found/TARGET; run it again with target/release/fuzz_TARGET FILE.
+# An input that breaks something is written to target/fuzz/found/TARGET; run it again with target/fuzz/build/release/fuzz_TARGET FILE.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 scripts/setup.sh fuzz
 
@@ -13,11 +13,11 @@ seconds=${1:-}
 targets=("$@")
 [ ${#targets[@]} -gt 0 ] || mapfile -t targets < <(basename -s .rs -a fuzz/targets/*.rs)
 
-# In the product's target folder and with its profile: its dependencies are used as they are, only what is tested is built again.
+# In a folder of its own: what is built here is instrumented, and the product could not be linked with it.
 say "building the fuzz targets"
 selected=()
 for target in "${targets[@]}"; do selected+=(--bin "fuzz_$target"); done
-RUSTC_WRAPPER=$PWD/fuzz/rustc.sh CARGO_TARGET_DIR=$PWD/target CARGO_INCREMENTAL=0 \
+RUSTC_WRAPPER=$PWD/fuzz/rustc.sh CARGO_TARGET_DIR=$PWD/target/fuzz/build CARGO_INCREMENTAL=0 \
     cargo build --release --manifest-path fuzz/Cargo.toml "${selected[@]}"
 
 run() {
@@ -35,7 +35,7 @@ run() {
         options+=(-seed=1 -runs=5000 -max_total_time=60 "$corpus")
     fi
     [ ! -d "fuzz/seeds/$target" ] || options+=("fuzz/seeds/$target")
-    if ! "target/release/fuzz_$target" "${options[@]}" >"$log" 2>&1; then
+    if ! "target/fuzz/build/release/fuzz_$target" "${options[@]}" >"$log" 2>&1; then
         tail -n 60 "$log" >&2
         die "fuzz target $target failed: the input is in $found, all output in $log"
     fi
