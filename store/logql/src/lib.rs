@@ -21,8 +21,8 @@ pub use eval::{Accumulator, EvalLimits, EvalSpec, Excerpt, Leaf, MetricPlan, Met
 pub use labels::{Labels, labels_text};
 pub use matcher::{MatchOp, Matcher};
 pub use pipeline::{
-    CaptureScan, EntryRef, LabelTest, LineFilter, MetadataNeeds, Pipeline, Processed, Runner, SoleCapture,
-    json_paths, logfmt_pairs, logfmt_pairs_before_fault,
+    CaptureScan, EntryRef, LabelTest, LineFilter, MetadataNeeds, Outline, OutlinedLine, Pipeline, Processed,
+    Runner, Skeleton, SoleCapture, Word, json_paths, logfmt_pairs, logfmt_pairs_before_fault,
 };
 pub use re2::RequiredText;
 pub use syntax::ast::{self, Expr, LogExpr, MetricExpr, Stage};

@@ -9,6 +9,7 @@ use super::dedupe::{Met, entry_hash};
 use super::drive::Scan;
 use super::head::{HeadSearch, LINES_AT_ONCE, joined};
 use super::labels::{self, Classes};
+use super::outlines::{Outlined, Outlines};
 use super::select::BlockTask;
 use super::{QueryError, QueryStats};
 use parking_lot::Mutex;
@@ -167,6 +168,52 @@ impl<'a> Fold<'a> {
                 }
                 (Captured::Unknown(line), _) => {
                     body.built(1);
+                    self.sum.add(&entry(line), true)?;
+                }
+            }
+        }
+        self.stats.post_filter_lines += passed.len() as u64;
+        Ok(())
+    }
+
+    /// Folds entries of which a parser finds its labels by their templates; `passed` ascending.
+    fn outlined(&mut self, text: &TemplateLines, passed: &[u32]) -> Result<(), QueryError> {
+        let (rows, body): (&'a Rows, &'a Body) = (self.rows, self.body);
+        let wrong = |why| self.task.wrong(why);
+        let mut outlines = Outlines::new(text).map_err(wrong)?;
+        let mut classes = Classes::of(body, text.templates()).filter(|_| !self.leaf().unwraps());
+        if let Some(classes) = &classes {
+            self.sum.begin_classes(classes.count());
+        }
+        let mut metadata = Vec::new();
+        let mut spans = rows.spans.iter().peekable();
+        for &row in passed {
+            while spans.next_if(|span| span.rows.end <= row).is_some() {}
+            let Some(span) = spans.peek() else { break };
+            self.set_stream(span.stream);
+            body.metadata(row, &mut metadata);
+            let entry = |line| EntryRef {
+                ts: rows.ts[row as usize],
+                line,
+                metadata: &metadata,
+            };
+            match outlines
+                .of(row, |skeleton| self.sum.outline(skeleton))
+                .map_err(wrong)?
+            {
+                Outlined::Fields(fields) => {
+                    let classes = classes.as_mut().filter(|_| fields.is_fixed());
+                    let class = classes.map(|classes| classes.class(row, fields.template));
+                    fields
+                        .give(|line| match class {
+                            Some(class) => self.sum.add_of_class(&entry(""), class, Excerpt::Outlined(line)),
+                            None => self.sum.add_excerpt(&entry(""), Excerpt::Outlined(line)),
+                        })
+                        .map_err(wrong)??;
+                }
+                Outlined::Line => {
+                    body.built(1);
+                    let line = outlines.line(row).map_err(wrong)?;
                     self.sum.add(&entry(line), true)?;
                 }
             }
@@ -350,6 +397,11 @@ impl<'a> Fold<'a> {
                 && let Some(BlockText::Templates(text)) = self.body.text()
             {
                 return self.captured(capture, text, &passed);
+            }
+            if self.leaf().has_outlines()
+                && let Some(BlockText::Templates(text)) = self.body.text()
+            {
+                return self.outlined(text, &passed);
             }
             if self.leaf().labels_suffice() {
                 return self.labelled(&passed);

@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use ulid::Ulid;
 
-/// What a block may grow by before it is weighed again, bytes.
-const UNWEIGHED: usize = 64 << 10;
+/// What a block may grow by before it is weighed again: an eighth and so many bytes.
+const UNWEIGHED: usize = 4 << 10;
 
 /// Eighths of the memory that are for what nearly every query looks at.
 const BASE_EIGHTHS: u64 = 5;
@@ -205,8 +205,8 @@ impl HotBlocks {
         for (kept, bytes) in [Kept::Base, Kept::Decoded].into_iter().zip(bytes) {
             let (parts, weighed) = (self.parts(kept), &block.weighed[kept as usize]);
             let before = weighed.load(Ordering::Relaxed);
-            let known = before != 0 && bytes <= before + UNWEIGHED && parts.contains_key(&key);
-            if known || (kept == Kept::Decoded && bytes < UNWEIGHED) {
+            let known = before != 0 && bytes <= before + before / 8 + UNWEIGHED && parts.contains_key(&key);
+            if known || bytes == 0 {
                 continue;
             }
             weighed.store(bytes, Ordering::Relaxed);

@@ -10,12 +10,14 @@ use super::dedupe::{ShownOnce, entry_hash};
 use super::drive::Scan;
 use super::head::{HeadSearch, joined};
 use super::labels;
+use super::outlines::{Outlined, Outlines};
 use super::select::BlockTask;
 use super::{Engine, LogAnswer, LogRow, Pairs, QueryError, QueryStats, result::Interner};
 use crate::storage::metered;
 use crate::tenants::TenantId;
 use parking_lot::Mutex;
 use rankline_logql::{EntryRef, Labels, LogExpr, MetadataNeeds, Pipeline, Runner};
+use rankline_segment::{BlockText, SegmentError};
 use std::cmp::{Ordering as Order, Reverse};
 use std::collections::{BinaryHeap, HashSet};
 use std::sync::Arc;
@@ -199,9 +201,25 @@ impl Scan for LogScan {
             shown: ShownOnce::default(),
             last: [const { None }; 3],
         };
+        let mut fields = match body.text() {
+            Some(BlockText::Templates(text)) if self.pipeline.tests_fields() => {
+                Some(Outlines::new(text).map_err(|why| task.wrong(why))?)
+            }
+            _ => None,
+        };
         let (mut rest, mut size) = (&mut passed[..], self.limit.saturating_mul(2).max(256));
         while !rest.is_empty() && found.rows.len() < self.limit {
             let (batch, later) = self.best(rest, size, &rows.ts);
+            let mut tested = Vec::new();
+            let batch = match &mut fields {
+                Some(fields) => {
+                    tested.extend_from_slice(batch);
+                    let tested_rows = found.test(task, rows, body, &mut tested, fields, &mut runner);
+                    tested_rows.map_err(|why| task.wrong(why))?;
+                    self.best(&mut tested, usize::MAX, &rows.ts).0
+                }
+                None => batch,
+            };
             let lines = body.pick(batch).map_err(|why| task.wrong(why))?;
             for (place, row) in batch.iter().enumerate() {
                 let (start, end) = self.range();
@@ -294,6 +312,56 @@ struct Found {
 }
 
 impl Found {
+    /// Sets the runner to a stream and gives its labels.
+    fn set_stream(&mut self, task: &BlockTask, stream: u32, runner: &mut Runner) -> Labels {
+        match &self.stream {
+            Some((at_hand, labels)) if *at_hand == stream => labels.clone(),
+            _ => {
+                let labels = task.part.labels(stream);
+                runner.set_stream(&labels);
+                self.stream = Some((stream, labels.clone()));
+                labels
+            }
+        }
+    }
+
+    /// Leaves the rows that conditions on what the first parser finds may let pass, ascending; no lines are put together
+    /// where templates say where the fields are.
+    fn test(
+        &mut self,
+        task: &BlockTask,
+        rows: &Rows,
+        body: &Body,
+        picked: &mut Vec<u32>,
+        fields: &mut Outlines<'_>,
+        runner: &mut Runner,
+    ) -> Result<(), SegmentError> {
+        // By stream, and where rows of a template follow each other.
+        picked.sort_unstable();
+        let mut metadata = Vec::new();
+        let mut left = Vec::new();
+        for &row in picked.iter() {
+            self.set_stream(task, rows.span_of(row).stream, runner);
+            let may_pass = match fields.of(row, |skeleton| runner.outline_of_test(skeleton))? {
+                Outlined::Line => true,
+                Outlined::Fields(values) => {
+                    body.metadata(row, &mut metadata);
+                    let entry = EntryRef {
+                        ts: rows.ts[row as usize],
+                        line: "",
+                        metadata: &metadata,
+                    };
+                    values.give(|line| runner.may_pass(&entry, line))?
+                }
+            };
+            if may_pass {
+                left.push(row);
+            }
+        }
+        *picked = left;
+        Ok(())
+    }
+
     fn take(
         &mut self,
         task: &BlockTask,
@@ -304,15 +372,7 @@ impl Found {
         stats: &mut QueryStats,
     ) {
         let span = rows.span_of(row);
-        let labels = match &self.stream {
-            Some((stream, labels)) if *stream == span.stream => labels.clone(),
-            _ => {
-                let labels = task.part.labels(span.stream);
-                runner.set_stream(&labels);
-                self.stream = Some((span.stream, labels.clone()));
-                labels
-            }
-        };
+        let labels = self.set_stream(task, span.stream, runner);
         let mut metadata = Vec::new();
         body.metadata(row, &mut metadata);
         stats.metadata_bytes += metadata

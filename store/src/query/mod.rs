@@ -17,6 +17,7 @@ mod index;
 mod labels;
 mod logs;
 mod metrics;
+mod outlines;
 mod patterns;
 mod result;
 mod select;

@@ -7,7 +7,7 @@ use super::Accumulator;
 use super::accumulator::push_value;
 use super::leaf::{Fold, Groups};
 use crate::error::EvalError;
-use crate::pipeline::EntryRef;
+use crate::pipeline::{EntryRef, Outline, OutlinedLine, Skeleton};
 
 /// What becomes of the entries of a class.
 #[derive(Clone, Copy)]
@@ -200,12 +200,18 @@ impl Accumulator {
         self.ready();
         let (processed, length) = match excerpt {
             Excerpt::Captured(captured) => (self.runner.process_captured(entry, captured), 0),
+            Excerpt::Outlined(line) => (self.runner.process_outlined(entry, line), 0),
             Excerpt::Length(bytes) => (self.runner.process(entry, true), bytes as usize),
         };
         match processed.map(|processed| processed.is_plain_stream()) {
             Some(is_plain) => self.take(entry, is_plain, length, windows),
             None => Ok(()),
         }
+    }
+
+    /// The outline of lines that share a skeleton, for [`Excerpt::Outlined`]; `None` when they have to be added one by one.
+    pub fn outline(&mut self, skeleton: &Skeleton<'_>) -> Option<Outline> {
+        self.runner.outline(skeleton)
     }
 
     /// Says that classes mean something else from now on, and how many there can be.
@@ -238,7 +244,7 @@ impl Accumulator {
         let outcome = self.outcome_of_class(entry, class, excerpt)?;
         let length = match excerpt {
             Excerpt::Length(bytes) => i64::from(bytes),
-            Excerpt::Captured(_) => 0,
+            Excerpt::Captured(_) | Excerpt::Outlined(_) => 0,
         };
         match outcome {
             ClassOutcome::Dropped => Ok(()),
@@ -297,6 +303,7 @@ impl Accumulator {
         self.ready();
         let processed = match excerpt {
             Excerpt::Captured(captured) => self.runner.process_captured(entry, captured),
+            Excerpt::Outlined(line) => self.runner.process_outlined(entry, line),
             Excerpt::Length(_) => self.runner.process(entry, true),
         };
         Ok(match processed.is_some() {
@@ -307,12 +314,16 @@ impl Accumulator {
 }
 
 /// What stands for a line that isn't at hand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub enum Excerpt<'a> {
     /// What [`Leaf::sole_capture`] captures in it.
     ///
     /// [`Leaf::sole_capture`]: super::Leaf::sole_capture
     Captured(Option<&'a str>),
+    /// Its outline and values ([`Leaf::has_outlines`]).
+    ///
+    /// [`Leaf::has_outlines`]: super::Leaf::has_outlines
+    Outlined(OutlinedLine<'a>),
     /// Its bytes: nothing looks at the line itself ([`Leaf::labels_suffice`]).
     ///
     /// [`Leaf::labels_suffice`]: super::Leaf::labels_suffice

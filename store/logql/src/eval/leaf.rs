@@ -213,6 +213,13 @@ impl Leaf {
             .filter(|_| self.0.fold != Fold::Bytes)
     }
 
+    /// Whether a parser with outlines is all that looks at a line behind the head filters: then
+    /// [`Accumulator::add_excerpt`] may replace `add`.
+    #[must_use]
+    pub fn has_outlines(&self) -> bool {
+        self.0.fold != Fold::Bytes && self.0.pipeline.has_outlines()
+    }
+
     /// Conditions on labels that every entry that counts meets as it is stored.
     #[must_use]
     pub fn label_tests(&self) -> Vec<LabelTest<'_>> {

@@ -233,11 +233,25 @@ pub(crate) fn push_sanitized(key: &str, leading: bool, out: &mut String) {
     }));
 }
 
+/// What becomes of the labels of an object, in the order of the line.
+pub(super) trait Fields<'a> {
+    /// A pair, whatever is made of it; false ends the walk.
+    fn see(&mut self, _key: &'a str, _value: Value<'a>) -> bool {
+        true
+    }
+
+    /// Whether some label that begins like this may be wanted.
+    fn wants_prefix(&self, prefix: &str) -> bool;
+
+    /// Takes a string, number or boolean; true when nothing more is wanted of the line.
+    fn take(&mut self, label: &str, value: Value<'a>) -> bool;
+}
+
 /// `| json`: every string, number and boolean of an object becomes a label, nested names joined with `_`.
 #[derive(Default)]
 pub(crate) struct JsonParser {
-    name: String,
-    text: String,
+    walker: Walker,
+    value: String,
 }
 
 impl JsonParser {
@@ -246,54 +260,97 @@ impl JsonParser {
         if scratch.needs_no_parser() {
             return;
         }
-        self.name.clear();
-        if let Err(Stop::Fault(cause)) = self.object(line, scratch, 0) {
+        let mut fields = ToScratch {
+            scratch,
+            value: &mut self.value,
+        };
+        if let Some(cause) = self.walker.walk(line, &mut fields) {
             scratch.set_parser_error("JSONParserErr", cause);
         }
     }
+}
 
-    fn object(&mut self, text: &str, scratch: &mut Scratch, depth: usize) -> Result<(), Stop> {
+/// Walks over the pairs of an object and of those in it.
+#[derive(Default)]
+pub(super) struct Walker {
+    name: String,
+    key: String,
+}
+
+impl Walker {
+    /// Gives the labels of a line; says what is wrong with the line, if the walk gets there.
+    pub(super) fn walk<'a>(&mut self, line: &'a str, fields: &mut impl Fields<'a>) -> Option<&'static str> {
+        self.name.clear();
+        match self.object(line, fields, 0) {
+            Err(Stop::Fault(cause)) => Some(cause),
+            Ok(()) | Err(Stop::Done) => None,
+        }
+    }
+
+    fn object<'a>(&mut self, text: &'a str, fields: &mut impl Fields<'a>, depth: usize) -> Result<(), Stop> {
         if depth > MAX_DEPTH {
             return Err(Stop::Fault(DEPTH));
         }
         let prefix = self.name.len();
         each_pair(text, |key, value| {
+            if !fields.see(key, value) {
+                return Err(Stop::Done);
+            }
             self.name.truncate(prefix);
             if matches!(value, Value::Null | Value::Array(_)) {
                 return Ok(());
             }
-            self.text.clear();
-            unescape(key, &mut self.text);
-            if self.text.trim().is_empty() {
+            self.key.clear();
+            unescape(key, &mut self.key);
+            if self.key.trim().is_empty() {
                 return Ok(());
             }
             if prefix > 0 {
                 self.name.push('_');
             }
-            push_sanitized(&self.text, prefix == 0, &mut self.name);
+            push_sanitized(&self.key, prefix == 0, &mut self.name);
             if let Value::Object(inner) = value {
-                return if scratch.wants_prefix(&self.name) {
-                    self.object(inner, scratch, depth + 1)
+                return if fields.wants_prefix(&self.name) {
+                    self.object(inner, fields, depth + 1)
                 } else {
                     Ok(())
                 };
             }
-            let name = scratch.names.intern(&self.name);
-            let target = scratch.target(name);
-            if !scratch.wants(target) {
-                return Ok(());
+            if fields.take(&self.name, value) {
+                Err(Stop::Done)
+            } else {
+                Ok(())
             }
-            let done = match value {
-                Value::String(raw) => {
-                    self.text.clear();
-                    unescape(raw, &mut self.text);
-                    scratch.extract(target, &self.text)
-                }
-                Value::Number(text) | Value::Bool(text) => scratch.extract(target, text),
-                Value::Null | Value::Object(_) | Value::Array(_) => false,
-            };
-            if done { Err(Stop::Done) } else { Ok(()) }
         })
+    }
+}
+
+/// Makes labels of the entry at hand.
+struct ToScratch<'s> {
+    scratch: &'s mut Scratch,
+    value: &'s mut String,
+}
+
+impl<'a> Fields<'a> for ToScratch<'_> {
+    fn wants_prefix(&self, prefix: &str) -> bool {
+        self.scratch.wants_prefix(prefix)
+    }
+
+    fn take(&mut self, label: &str, value: Value<'a>) -> bool {
+        let name = self.scratch.names.intern(label);
+        let target = self.scratch.target(name);
+        if !self.scratch.wants(target) {
+            return false;
+        }
+        match value {
+            Value::String(raw) => {
+                self.value.clear();
+                unescape(raw, self.value);
+                self.scratch.extract(target, self.value)
+            }
+            Value::Number(text) | Value::Bool(text) => self.scratch.extract(target, text),
+            Value::Null | Value::Object(_) | Value::Array(_) => false,
+        }
     }
 }
 

@@ -170,6 +170,16 @@ impl Condition {
         }
     }
 
+    /// Adds all labels it looks at.
+    pub(crate) fn add_names(&self, names: &mut Vec<NameId>) {
+        match self {
+            Self::All(conditions) | Self::Any(conditions) => {
+                conditions.iter().for_each(|condition| condition.add_names(names));
+            }
+            simple => names.extend(simple.single_name()),
+        }
+    }
+
     /// Whether the entry passes; a value that cannot be compared sets `__error__` and passes.
     pub(crate) fn passes(&self, scratch: &mut Scratch, metadata: &[(&str, &str)]) -> bool {
         match self {

@@ -231,7 +231,7 @@ pub(crate) struct LogfmtBuffers {
 }
 
 /// The value without escapes; what is not a character becomes a blank.
-fn value_text<'v>(buffer: &'v mut String, raw: Raw<'v>) -> &'v str {
+pub(super) fn value_text<'v>(buffer: &'v mut String, raw: Raw<'v>) -> &'v str {
     buffer.clear();
     match raw {
         Raw::Plain(text) if !text.contains('\u{fffd}') => return text,

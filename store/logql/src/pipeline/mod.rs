@@ -7,6 +7,7 @@ mod json_path;
 mod label_filter;
 mod line_filter;
 mod logfmt;
+mod outline;
 mod pattern;
 mod run;
 pub(crate) mod scratch;
@@ -22,6 +23,7 @@ pub(crate) use label_filter::Condition;
 pub use label_filter::LabelTest;
 pub use line_filter::LineFilter;
 pub use logfmt::{logfmt_pairs, logfmt_pairs_before_fault};
+pub use outline::{Outline, OutlinedLine, Skeleton, Word};
 pub use run::{Processed, Runner};
 use scratch::{Hints, NameId, Names};
 pub use sole_capture::{CaptureScan, SoleCapture};
@@ -56,6 +58,17 @@ pub struct Pipeline {
     steps: Vec<Step>,
     pub(crate) names: Names,
     pub(crate) hints: Hints,
+    field_test: Option<FieldTest>,
+}
+
+/// The stages up to the last of the conditions right behind the first parser.
+pub(crate) struct FieldTest {
+    /// The parser's place.
+    pub(crate) parser: usize,
+    /// The place behind the conditions.
+    pub(crate) end: usize,
+    /// All labels they look at.
+    pub(crate) names: Vec<NameId>,
 }
 
 impl Pipeline {
@@ -98,6 +111,7 @@ impl Pipeline {
         };
         Ok(Self {
             head,
+            field_test: field_test(&steps),
             steps,
             names,
             hints,
@@ -147,6 +161,24 @@ impl Pipeline {
         }
     }
 
+    /// Whether the one stage that looks at the line behind the head filters is a parser that can have outlines: an entry
+    /// can be given with an outline and values instead of its line ([`Runner::process_outlined`]).
+    #[must_use]
+    pub fn has_outlines(&self) -> bool {
+        let mut readers = self.steps.iter().filter(|step| step.reads_line());
+        matches!((readers.next(), readers.next()), (Some(parser), None) if parser.may_have_outline())
+    }
+
+    /// Whether conditions on what the first parser finds can be tested without the line ([`Runner::may_pass`]).
+    #[must_use]
+    pub fn tests_fields(&self) -> bool {
+        self.field_test.is_some()
+    }
+
+    pub(crate) fn field_test(&self) -> Option<&FieldTest> {
+        self.field_test.as_ref()
+    }
+
     /// Which structured metadata can change the answer. Log queries return all of it.
     #[must_use]
     pub fn metadata_needs(&self) -> MetadataNeeds {
@@ -190,6 +222,22 @@ fn name_filters(stages: &[Stage], index: usize, error: ParseError) -> ParseError
         Some((_, cause)) => ParseError::in_stage(texts.join(" "), cause),
         None => error,
     }
+}
+
+/// `None` when the first stage beside conditions is no parser that can have outlines, or no condition follows it.
+fn field_test(steps: &[Step]) -> Option<FieldTest> {
+    let is_condition = |step: &Step| matches!(step, Step::Condition(_));
+    let parser = steps.iter().position(|step| !is_condition(step))?;
+    steps.get(parser).filter(|step| step.may_have_outline())?;
+    let behind = steps.iter().skip(parser + 1);
+    let end = parser + 1 + behind.take_while(|step| is_condition(step)).count();
+    let mut names = Vec::new();
+    for step in steps.iter().take(end) {
+        if let Step::Condition(condition) = step {
+            condition.add_names(&mut names);
+        }
+    }
+    (end > parser + 1).then_some(FieldTest { parser, end, names })
 }
 
 /// Conditions that parsers check as soon as they find the label: the first one on each label, wherever it stands.

@@ -85,6 +85,14 @@ impl ParserPattern {
         names_of(&self.pieces)
     }
 
+    /// The texts between the captures.
+    pub(crate) fn literals(&self) -> impl Iterator<Item = &str> {
+        self.pieces.iter().filter_map(|piece| match piece {
+            Piece::Literal(text) => Some(text.as_str()),
+            Piece::Capture(_) => None,
+        })
+    }
+
     /// Calls `found` for each named capture, in order, until it says stop (true).
     ///
     /// A literal at the start must be the line's start. Where a later literal is missing, the capture before it

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::json::{self, JsonParser};
 use super::logfmt::LogfmtBuffers;
+use super::outline::{self, Outline, OutlineBuffers, OutlinedLine, Skeleton, Wanted};
 use super::pattern::ParserPattern;
 use super::scratch::{ERROR, ERROR_DETAILS, NameId, PRESERVE_ERROR, Scratch};
 use super::stage::{Choice, Step};
@@ -27,6 +28,18 @@ struct Buffers {
     json: JsonParser,
     logfmt: LogfmtBuffers,
     captures: Option<regex::CaptureLocations>,
+    outline: OutlineBuffers,
+}
+
+/// What stages get to read.
+#[derive(Clone, Copy)]
+enum Given<'a> {
+    /// The line itself.
+    Line,
+    /// What the one `regexp` stage captures in it.
+    Captured(Option<&'a str>),
+    /// What stands for it with the one parser.
+    Outlined(OutlinedLine<'a>),
 }
 
 impl Runner {
@@ -57,7 +70,7 @@ impl Runner {
         {
             return None;
         }
-        self.run(entry, None)
+        self.run(entry, Given::Line, usize::MAX)
     }
 
     /// As [`Runner::process`] for an entry that passed the head filters and whose line is not at hand, but what
@@ -67,19 +80,56 @@ impl Runner {
         entry: &EntryRef<'r>,
         captured: Option<&str>,
     ) -> Option<Processed<'r>> {
-        self.run(entry, Some(captured))
+        self.run(entry, Given::Captured(captured), usize::MAX)
     }
 
-    fn run<'r>(&'r mut self, entry: &EntryRef<'r>, captured: Option<Option<&str>>) -> Option<Processed<'r>> {
+    /// The outline of lines that share a skeleton, for the parser of [`Pipeline::has_outlines`]; `None` when lines have
+    /// to be looked at one by one.
+    pub fn outline(&mut self, skeleton: &Skeleton<'_>) -> Option<Outline> {
+        let mut steps = self.pipeline.steps.iter();
+        let parser = steps.find(|step| step.may_have_outline())?;
+        parser.outline(skeleton, Wanted::All, &mut self.scratch)
+    }
+
+    /// As [`Runner::process`] for an entry that passed the head filters and whose line is not at hand, but an outline that
+    /// [`Runner::outline`] gave, and the values.
+    pub fn process_outlined<'r>(
+        &'r mut self,
+        entry: &EntryRef<'r>,
+        line: OutlinedLine<'_>,
+    ) -> Option<Processed<'r>> {
+        self.run(entry, Given::Outlined(line), usize::MAX)
+    }
+
+    /// As [`Runner::outline`], for [`Runner::may_pass`].
+    pub fn outline_of_test(&mut self, skeleton: &Skeleton<'_>) -> Option<Outline> {
+        let test = self.pipeline.field_test()?;
+        let parser = self.pipeline.steps.get(test.parser)?;
+        parser.outline(skeleton, Wanted::Only(&test.names), &mut self.scratch)
+    }
+
+    /// False when the conditions of [`Pipeline::tests_fields`] drop the entry. The outline is one of
+    /// [`Runner::outline_of_test`].
+    pub fn may_pass(&mut self, entry: &EntryRef<'_>, line: OutlinedLine<'_>) -> bool {
+        let end = self.pipeline.field_test().map_or(0, |test| test.end);
+        self.run(entry, Given::Outlined(line), end).is_some()
+    }
+
+    /// Runs the first `count` stages.
+    fn run<'r>(&'r mut self, entry: &EntryRef<'r>, given: Given<'_>, count: usize) -> Option<Processed<'r>> {
         let entry = *entry;
         self.scratch.begin(entry.metadata);
         let mut changed = false;
-        for step in self.pipeline.steps() {
-            let keeps = match (step, captured) {
-                (Step::Regexp { groups, .. }, Some(captured)) => {
+        for step in self.pipeline.steps().iter().take(count) {
+            let keeps = match (step, given) {
+                (Step::Regexp { groups, .. }, Given::Captured(captured)) => {
                     if let (Some(value), Some((_, name))) = (captured, groups.first()) {
                         capture(*name, value, &mut self.scratch);
                     }
+                    true
+                }
+                (step, Given::Outlined(line)) if step.may_have_outline() => {
+                    outline::run(line, &mut self.buffers.outline, &mut self.scratch);
                     true
                 }
                 _ => run_step(step, &entry, &mut changed, &mut self.scratch, &mut self.buffers),

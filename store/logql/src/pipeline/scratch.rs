@@ -145,6 +145,8 @@ struct Meta {
 pub(crate) struct Scratch {
     pub(crate) names: Names,
     fixed: Names,
+    /// How often names were forgotten.
+    round: u32,
     pub(crate) hints: Hints,
     stream: Labels,
     stream_names: Vec<NameId>,
@@ -165,6 +167,7 @@ impl Scratch {
         Self {
             names: fixed.clone(),
             fixed: fixed.clone(),
+            round: 0,
             hints,
             stream: Labels::empty(),
             stream_names: Vec::new(),
@@ -191,6 +194,11 @@ impl Scratch {
         self.meta.clear();
     }
 
+    /// Ids of names that no stage mentions mean something else in another round.
+    pub(crate) fn round(&self) -> u32 {
+        self.round
+    }
+
     pub(crate) fn stream_labels(&self) -> &Labels {
         &self.stream
     }
@@ -199,6 +207,7 @@ impl Scratch {
     pub(crate) fn begin(&mut self, metadata: &[(&str, &str)]) {
         if self.names.list.len() > MAX_NAMES {
             self.names = self.fixed.clone();
+            self.round = self.round.wrapping_add(1);
             self.slots.clear();
             let stream = self.stream.clone();
             self.set_stream(&stream);

@@ -445,14 +445,15 @@ impl TemplateLines {
 /// A place in a template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TemplatePlace {
-    /// Where the template's text ends, the number after its last column, and its rows.
-    end: usize,
-    columns: usize,
-    rows: u32,
+    /// Where the template's text ends, or the part of it that is walked; the number after the last column there, and the
+    /// template's rows.
+    pub(super) end: usize,
+    pub(super) columns: usize,
+    pub(super) rows: u32,
     /// In the templates' text.
-    at: usize,
+    pub(super) at: usize,
     /// The first column at or behind it.
-    column: usize,
+    pub(super) column: usize,
 }
 
 /// Why [`TemplateLines::walk`] stopped.

@@ -13,6 +13,7 @@ mod build;
 mod directory;
 mod lines;
 mod needle;
+mod parts;
 mod rows;
 mod search;
 mod split_lines;

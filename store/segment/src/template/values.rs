@@ -394,6 +394,11 @@ impl Values {
         self.text.get(start..end).unwrap_or_default()
     }
 
+    /// Whether all values meet something; asked once for each value of a dictionary.
+    pub(crate) fn all(&self, meets: impl Fn(&[u8]) -> bool) -> bool {
+        (0..self.count()).all(|number| meets(self.value(number)))
+    }
+
     /// Distinct values of a dictionary, all values otherwise.
     fn count(&self) -> usize {
         match &self.places {

@@ -13,6 +13,10 @@ fn varied(seed: u64) -> Vec<Vec<Row>> {
     let mut all = batches(4, 60, seed);
     for row in all.iter_mut().flatten().filter(|row| !row.line.is_empty()) {
         let hash = xxh3_64(format!("{}{}", row.line, row.ts).as_bytes());
+        if hash % 5 == 4 {
+            row.line = json_line(&row.line, hash);
+            continue;
+        }
         let tail = match hash % 4 {
             0 => format!(" id=0x{:08x} took={}ms", hash >> 32, hash % 300),
             1 => format!(" t={}.{:02}", hash % 7, hash % 97),
@@ -22,6 +26,28 @@ fn varied(seed: u64) -> Vec<Vec<Row>> {
         row.line.push_str(&tail);
     }
     all
+}
+
+/// A line of a service that logs JSON, now and then a faulty one.
+fn json_line(message: &str, hash: u64) -> String {
+    let message = message.replace('\n', "\\n");
+    let (took, key) = (hash % 977, hash % 5);
+    match hash % 7 {
+        0 => format!(
+            r#"{{"msg":"{message}","took":{took},"ok":{},"key":"k{key}"}}"#,
+            hash % 2 == 0
+        ),
+        1 => {
+            format!(r#"{{"msg":"{message}","req":{{"took":{took}.{key},"key":"{hash:x}"}},"rank":"{key}"}}"#)
+        }
+        2 => format!(r#"{{"took":{took},"msg":"{message}","key":"k{key}" "#),
+        3 => format!(r#"{{"key":"k{key}","k{key}":{took},"took":-{took}}}"#),
+        4 => format!(
+            r#"{{"took":{},"key":"\n{took}\u00e{key}"}}"#,
+            ["null", "true", "oops", "17"][took as usize % 4]
+        ),
+        _ => format!(r#"key=k{key} took={took} ok=true msg="{message}\t{took}""#),
+    }
 }
 
 fn filter() -> impl Strategy<Value = String> {
@@ -74,7 +100,9 @@ fn stage() -> impl Strategy<Value = String> {
         1 => prop::sample::select(vec![
             "| logfmt", "| json", "| trace=\"1\"", "| regexp `\"key\": \"(?P<key>[^\"]+)\"`",
             "| regexp `step=(?P<key>[0-9]+) l`", "| regexp `tep=(?P<app>.)`", "| regexp `took=(?P<key>[0-9]*)ms` | key > 100",
-            "| logfmt | step > 20",
+            "| logfmt | step > 20", "| json | took > 500", "| json | key=\"k1\" | ok=\"true\"", "| json | req_took < 300",
+            "| json | rank_extracted=\"2\" or took > 900", "| json | __error__=\"\" | key!~\"k[12]\"", "| logfmt | took < 100 | ok=\"true\"",
+            "| pattern `key=<key> took=<took> <_>` | took > 700", "| json | app=\"train\" | line_format \"{{.took}}\"",
             "| pattern `step=<n> <rest>`", "| detected_level=\"info\"", "| trace=~\"0|\" | app!=\"eval\"",
             "| trace=\"1\" or rank=\"2\"", "| trace > 0", "| drop trace", "| line_format \"{{.rank}}\"",
         ]).prop_map(str::to_owned),
@@ -114,6 +142,8 @@ fn metric() -> impl Strategy<Value = String> {
         "| logfmt | unwrap step | __error__=\"\"",
         "| regexp `tep=(?P<v>[0-9]+)` | unwrap v",
         "| regexp `t=(?P<v>[0-9.]+)` | unwrap v | v < 5",
+        "| json | unwrap took | __error__=\"\"",
+        "| json | key=\"k1\" | unwrap req_took | __error__=\"\"",
     ]);
     let unwrapped = (
         prop::sample::select(vec!["max_over_time", "min_over_time"]),
