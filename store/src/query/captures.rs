@@ -19,15 +19,22 @@ pub(super) enum Captured<'c> {
 enum Known {
     /// All lines capture this.
     Fixed(Option<Box<str>>),
-    /// A line's own variables come into it from this place on.
-    From {
-        scan: CaptureScan,
-        place: TemplatePlace,
-        /// The literal comes again: where nothing matches at the first place, the whole line must be looked at.
-        again: bool,
+    /// A line's own variables come into it.
+    Tries {
+        /// The first that matches counts.
+        tries: Vec<Try>,
+        /// Where none does, the whole line must be looked at.
+        or_whole: bool,
     },
     /// Nothing.
     Whole,
+}
+
+/// A match that may begin where the literal stands, followed as far as all lines of the template are the same.
+struct Try {
+    scan: CaptureScan,
+    /// Where to go on; `None`: it is decided.
+    place: Option<TemplatePlace>,
 }
 
 /// Reads captures row by row, in any order; ascending rows fastest.
@@ -64,21 +71,14 @@ impl<'a> Captures<'a> {
             self.known[template] = Some(self.learn(template)?);
         }
         match &self.known[template] {
-            Some(Known::From { scan, place, again }) => {
-                let (place, again, capture) = (*place, *again, self.capture);
+            Some(Known::Tries { tries, or_whole }) => {
                 let (_, ordinal) = self.places.locate(row)?;
-                self.scan.copy_from(scan);
-                let scan = &mut self.scan;
-                let stop = self
-                    .text
-                    .walk(place, Some(ordinal), |bytes| !capture.feed(scan, bytes))?;
-                if stop == Stop::End {
-                    capture.finish(scan);
-                }
-                if again && capture.value(scan).is_none() {
+                let found = follow(self.capture, self.text, tries, ordinal, &mut self.scan)?;
+                if !found && *or_whole {
                     return self.whole(row);
                 }
-                return Ok(Captured::OfRow(capture.value(&self.scan)));
+                let value = found.then(|| self.capture.value(&self.scan)).flatten();
+                return Ok(Captured::OfRow(value));
             }
             Some(Known::Whole) => return self.whole(row),
             _ => {}
@@ -104,21 +104,61 @@ impl<'a> Captures<'a> {
         let Some(places) = found else {
             return Ok(Known::Whole);
         };
-        let Some(first) = places.first() else {
-            return Ok(Known::Fixed(None));
-        };
-        let (capture, mut scan, again) = (self.capture, self.capture.begin(), places.len() > 1);
-        let stop = self
-            .text
-            .walk(*first, None, |bytes| !capture.feed(&mut scan, bytes))?;
-        match stop {
-            Stop::Variable(place) => return Ok(Known::From { scan, place, again }),
-            Stop::End => capture.finish(&mut scan),
-            Stop::Asked => {}
+        let capture = self.capture;
+        // A match may begin at a place that overlaps one that was found.
+        let or_whole = capture.may_overlap() && places.len() > 1;
+        let mut tries = Vec::new();
+        for place in places.iter().take(if or_whole { 1 } else { usize::MAX }) {
+            let mut scan = capture.begin();
+            let stop = self
+                .text
+                .walk(*place, None, |bytes| !capture.feed(&mut scan, bytes))?;
+            let place = match stop {
+                Stop::Variable(place) => Some(place),
+                Stop::Asked => None,
+                Stop::End => {
+                    capture.finish(&mut scan);
+                    None
+                }
+            };
+            let matches = place.is_none() && capture.value(&scan).is_some();
+            if matches && tries.is_empty() {
+                return Ok(Known::Fixed(capture.value(&scan).map(Into::into)));
+            }
+            if matches || place.is_some() {
+                tries.push(Try { scan, place });
+            }
+            if matches {
+                break;
+            }
         }
-        Ok(match capture.value(&scan) {
-            None if again => Known::Whole,
-            value => Known::Fixed(value.map(Into::into)),
+        Ok(match (tries.is_empty(), or_whole) {
+            (true, true) => Known::Whole,
+            (true, false) => Known::Fixed(None),
+            (false, _) => Known::Tries { tries, or_whole },
         })
     }
+}
+
+/// Follows the tries in a line until one matches; then `scan` holds what it captured.
+fn follow(
+    capture: &SoleCapture,
+    text: &TemplateLines,
+    tries: &[Try],
+    ordinal: u32,
+    scan: &mut CaptureScan,
+) -> Result<bool, SegmentError> {
+    for one in tries {
+        scan.copy_from(&one.scan);
+        if let Some(place) = one.place {
+            let stop = text.walk(place, Some(ordinal), |bytes| !capture.feed(scan, bytes))?;
+            if stop == Stop::End {
+                capture.finish(scan);
+            }
+        }
+        if capture.value(scan).is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

@@ -122,7 +122,10 @@ fn learn(
         variables: &variables,
         word: &|variable| word(text, template, variable),
     })?;
-    let parts = outline.values().map(|part| text.part_of(template, part));
+    let parts = outline
+        .values()
+        .iter()
+        .map(|part| text.part_of(template, part.clone()));
     let parts = parts.collect::<Option<Vec<_>>>()?;
     Some(Known {
         is_fixed: parts.iter().all(|part| text.is_fixed(*part)),

@@ -405,40 +405,79 @@ pub(crate) fn run_paths(
     metadata: &[(&str, &str)],
     scratch: &mut Scratch,
 ) {
-    if line.is_empty() || scratch.needs_no_parser() {
+    if scratch.needs_no_parser() {
         return;
     }
-    if !line.starts_with(['{', '[', '"']) {
-        scratch.set_parser_error("JSONParserErr", "");
-        return;
+    let mut labels = PathLabels::new(params, text, scratch);
+    if search(params, line, |param, value| labels.take(param, value)) {
+        labels.fill(metadata);
     }
-    let mut values = 0;
-    let paths = params.iter().map(|(_, path)| path).collect();
-    let report = |index: Option<usize>, value: Result<Value<'_>, &'static str>| {
+}
+
+/// Looks for the values of paths: gives a path's number and its value, or why there is none; a fault of the line itself has
+/// no path. False where the line doesn't begin like JSON.
+pub(super) fn search<'a>(
+    params: &[(NameId, Path)],
+    line: &'a str,
+    mut report: impl FnMut(Option<usize>, Result<Value<'a>, &'static str>),
+) -> bool {
+    let is_json = line.starts_with(['{', '[', '"']);
+    if is_json {
+        let paths = params.iter().map(|(_, path)| path).collect();
+        Search::new(line, paths, report).run();
+    } else if !line.is_empty() {
+        report(None, Err(""));
+    }
+    is_json
+}
+
+/// Makes labels of what paths lead to.
+pub(super) struct PathLabels<'s> {
+    params: &'s [(NameId, Path)],
+    text: &'s mut String,
+    scratch: &'s mut Scratch,
+    values: usize,
+}
+
+impl<'s> PathLabels<'s> {
+    pub(super) fn new(params: &'s [(NameId, Path)], text: &'s mut String, scratch: &'s mut Scratch) -> Self {
+        Self {
+            params,
+            text,
+            scratch,
+            values: 0,
+        }
+    }
+
+    /// Takes what [`search`] reports.
+    pub(super) fn take(&mut self, param: Option<usize>, value: Result<Value<'_>, &'static str>) {
         let value = match value {
             Ok(value) => value,
-            Err(cause) => return scratch.set_parser_error("JSONParserErr", cause),
+            Err(cause) => return self.scratch.set_parser_error("JSONParserErr", cause),
         };
-        let Some((name, _)) = index.and_then(|index| params.get(index)) else {
+        let Some((name, _)) = param.and_then(|param| self.params.get(param)) else {
             return;
         };
-        values += 1;
-        let target = scratch.target(*name);
+        self.values += 1;
+        let target = self.scratch.target(*name);
         match value {
-            Value::Null => scratch.set(target, ""),
-            Value::Object(raw) => scratch.set(target, raw),
+            Value::Null => self.scratch.set(target, ""),
+            Value::Object(raw) => self.scratch.set(target, raw),
             Value::String(raw) | Value::Number(raw) | Value::Bool(raw) | Value::Array(raw) => {
-                text.clear();
-                unescape(raw, text);
-                scratch.set(target, text);
+                self.text.clear();
+                unescape(raw, self.text);
+                self.scratch.set(target, self.text);
             }
         }
-    };
-    Search::new(line, paths, report).run();
-    if values < params.len() {
-        for (name, _) in params {
-            if scratch.get(*name, metadata).is_none() {
-                scratch.set(*name, "");
+    }
+
+    /// Labels without a value become empty ones.
+    pub(super) fn fill(self, metadata: &[(&str, &str)]) {
+        if self.values < self.params.len() {
+            for (name, _) in self.params {
+                if self.scratch.get(*name, metadata).is_none() {
+                    self.scratch.set(*name, "");
+                }
             }
         }
     }

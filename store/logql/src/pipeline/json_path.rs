@@ -34,6 +34,11 @@ impl Path {
         }
     }
 
+    /// Whether it leads through an array.
+    pub(super) fn has_positions(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step, Step::Index(_)))
+    }
+
     /// Whether `names` lead to where the steps behind the first `names.len()` begin.
     fn begins_with(&self, names: &[String]) -> bool {
         let step_of = |(step, name): (&Step, &String)| matches!(step, Step::Field(field) if field == name);

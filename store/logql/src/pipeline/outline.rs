@@ -9,7 +9,8 @@
 
 use std::ops::Range;
 
-use super::json::{self, Fields, Value, Walker};
+use super::json::{self, Fields, PathLabels, Value, Walker};
+use super::json_path::Path;
 use super::logfmt::{Decoder, LogfmtStage, Raw, value_text};
 use super::pattern::ParserPattern;
 use super::scratch::{NameId, SUFFIX, Scratch};
@@ -74,29 +75,61 @@ enum Form {
     LogfmtEscaped,
 }
 
-/// A label that the parser may make.
+/// A label that the parser may make of the value of the same number.
 #[derive(Debug)]
 struct Field {
     label: Box<str>,
     name: NameId,
-    value: Range<usize>,
     form: Form,
+}
+
+/// What the walk of `| json a="x.y"` reports.
+#[derive(Debug)]
+struct PathReport {
+    param: Option<usize>,
+    found: Result<Found, &'static str>,
+}
+
+/// What a path leads to, with the number of its value.
+#[derive(Debug, Clone, Copy)]
+enum Found {
+    Null,
+    Object(usize),
+    Text(usize),
+}
+
+/// How values become labels.
+#[derive(Debug)]
+enum Labels {
+    /// One by one.
+    InOrder {
+        fields: Vec<Field>,
+        /// Behind them the parser says that the line is faulty.
+        fault: Option<&'static str>,
+    },
+    /// As paths lead to them.
+    OfPaths {
+        reports: Vec<PathReport>,
+        /// Labels without a value become empty ones.
+        fills: bool,
+    },
 }
 
 /// The labels of lines that share a skeleton, in the order in which the parser finds them.
 #[derive(Debug)]
 pub struct Outline {
-    fields: Vec<Field>,
-    /// Behind them the parser says that the line is faulty.
-    fault: Option<&'static str>,
+    /// Where in the skeleton's text they are.
+    values: Vec<Range<usize>>,
+    labels: Labels,
     /// The round of names that the fields' are of.
     round: u32,
 }
 
 impl Outline {
     /// Where in the skeleton's text the values are.
-    pub fn values(&self) -> impl Iterator<Item = Range<usize>> {
-        self.fields.iter().map(|field| field.value.clone())
+    #[must_use]
+    pub fn values(&self) -> &[Range<usize>] {
+        &self.values
     }
 }
 
@@ -123,6 +156,8 @@ impl Step {
     pub(super) fn may_have_outline(&self) -> bool {
         match self {
             Step::Json => true,
+            // Elements of arrays are counted by their values.
+            Step::JsonPaths(params) => !params.iter().any(|(_, path)| path.has_positions()),
             Step::Logfmt(stage) => stage.params.is_empty(),
             Step::Pattern { pattern, .. } => pattern.literals().all(|literal| !has_words(literal)),
             _ => false,
@@ -137,29 +172,33 @@ impl Step {
         scratch: &mut Scratch,
     ) -> Option<Outline> {
         let mut collector = Collector {
+            values: Vec::new(),
             fields: Vec::new(),
             skeleton,
             scratch,
             wanted,
             differs: false,
         };
-        let fault = match self {
-            Step::Json => Walker::default().walk(skeleton.text, &mut collector),
-            Step::Logfmt(stage) if stage.params.is_empty() => {
-                collector.logfmt(stage);
-                None
-            }
-            Step::Pattern { pattern, names } => {
-                collector.pattern(pattern, names);
-                None
-            }
+        let mut fault = None;
+        let mut of_paths = None;
+        match self {
+            Step::Json => fault = Walker::default().walk(skeleton.text, &mut collector),
+            Step::JsonPaths(params) => of_paths = Some(collector.paths(params)),
+            Step::Logfmt(stage) => collector.logfmt(stage),
+            Step::Pattern { pattern, names } => collector.pattern(pattern, names),
             _ => return None,
-        };
-        let round = collector.scratch.round();
-        (!collector.differs).then_some(Outline {
-            fields: collector.fields,
-            fault,
-            round,
+        }
+        let Collector {
+            values,
+            fields,
+            scratch,
+            differs,
+            ..
+        } = collector;
+        (!differs).then(|| Outline {
+            values,
+            labels: of_paths.unwrap_or(Labels::InOrder { fields, fault }),
+            round: scratch.round(),
         })
     }
 }
@@ -171,6 +210,7 @@ fn has_words(text: &str) -> bool {
 
 /// Collects the labels of a skeleton.
 struct Collector<'c, 't> {
+    values: Vec<Range<usize>>,
     fields: Vec<Field>,
     skeleton: &'c Skeleton<'t>,
     scratch: &'c mut Scratch,
@@ -193,13 +233,19 @@ impl Collector<'_, '_> {
             Wanted::Only(names) => Some(names),
         };
         if needed.is_none_or(is_wanted) && only.is_none_or(is_wanted) {
+            self.add_value(value);
             self.fields.push(Field {
                 label: label.into(),
                 name,
-                value: self.skeleton.span(value),
                 form,
             });
         }
+    }
+
+    /// Gives its number.
+    fn add_value(&mut self, value: &str) -> usize {
+        self.values.push(self.skeleton.span(value));
+        self.values.len() - 1
     }
 
     /// Whether a value without quotes is of the same kind in all lines.
@@ -220,6 +266,43 @@ impl Collector<'_, '_> {
         }
     }
 
+    /// Whether some key of an object, or what looks like one, has variables.
+    fn has_variable_keys(&self) -> bool {
+        let text = self.skeleton.text;
+        let mut at = 0;
+        while let Some(quote) = text.get(at..).and_then(|rest| rest.find('"')) {
+            let start = at + quote + 1;
+            let Some(end) = json::string_end(text.as_bytes(), start) else {
+                return false;
+            };
+            let is_key = json::blank(text, end).is_some_and(|next| text.as_bytes().get(next) == Some(&b':'));
+            if is_key && !self.skeleton.numbers(&(start..end)).is_empty() {
+                return true;
+            }
+            at = end;
+        }
+        false
+    }
+
+    fn paths(&mut self, params: &[(NameId, Path)]) -> Labels {
+        self.differs = self.has_variable_keys();
+        let mut reports = Vec::new();
+        let skeleton = self.skeleton;
+        let fills = json::search(params, skeleton.text, |param, value| {
+            let found = value.map(|value| match value {
+                Value::Null => Found::Null,
+                Value::Object(raw) => Found::Object(self.add_value(raw)),
+                Value::String(raw) | Value::Array(raw) => Found::Text(self.add_value(raw)),
+                Value::Number(raw) | Value::Bool(raw) => {
+                    self.differs |= !self.is_of_one_kind(raw);
+                    Found::Text(self.add_value(raw))
+                }
+            });
+            reports.push(PathReport { param, found });
+        });
+        Labels::OfPaths { reports, fills }
+    }
+
     fn logfmt(&mut self, stage: &LogfmtStage) {
         self.differs = self.skeleton.has_open_escapes();
         let mut decoder = Decoder::new(self.skeleton.text);
@@ -231,7 +314,7 @@ impl Collector<'_, '_> {
                 // The error says where in the line it is.
                 Err(_) if stage.strict => {
                     self.differs = true;
-                    return;
+                    break;
                 }
                 Err(_) => continue,
             };
@@ -293,12 +376,49 @@ pub(super) struct OutlineBuffers {
 }
 
 /// Does what the parser does with the line that `line` stands for.
-pub(super) fn run(line: OutlinedLine<'_>, buffers: &mut OutlineBuffers, scratch: &mut Scratch) {
+pub(super) fn run(
+    step: &Step,
+    line: OutlinedLine<'_>,
+    metadata: &[(&str, &str)],
+    buffers: &mut OutlineBuffers,
+    scratch: &mut Scratch,
+) {
     if scratch.needs_no_parser() {
         return;
     }
+    match (&line.outline.labels, step) {
+        (Labels::InOrder { fields, fault }, _) => run_fields(line, fields, *fault, buffers, scratch),
+        (Labels::OfPaths { reports, fills }, Step::JsonPaths(params)) => {
+            let mut labels = PathLabels::new(params, &mut buffers.text, scratch);
+            for report in reports {
+                buffers.raw.clear();
+                if let Ok(Found::Object(value) | Found::Text(value)) = report.found {
+                    (line.read)(value, &mut buffers.raw);
+                }
+                let value = report.found.map(|found| match found {
+                    Found::Null => Value::Null,
+                    Found::Object(_) => Value::Object(&buffers.raw),
+                    Found::Text(_) => Value::String(&buffers.raw),
+                });
+                labels.take(report.param, value);
+            }
+            if *fills {
+                labels.fill(metadata);
+            }
+        }
+        (Labels::OfPaths { .. }, _) => {}
+    }
+}
+
+fn run_fields(
+    line: OutlinedLine<'_>,
+    fields: &[Field],
+    fault: Option<&'static str>,
+    buffers: &mut OutlineBuffers,
+    scratch: &mut Scratch,
+) {
     let is_current = line.outline.round == scratch.round();
-    for (number, field) in line.outline.fields.iter().enumerate() {
+    for (number, field) in fields.iter().enumerate() {
         let name = if is_current {
             field.name
         } else {
@@ -324,188 +444,10 @@ pub(super) fn run(line: OutlinedLine<'_>, buffers: &mut OutlineBuffers, scratch:
             return;
         }
     }
-    if let Some(cause) = line.outline.fault {
+    if let Some(cause) = fault {
         scratch.set_parser_error("JSONParserErr", cause);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use std::sync::Arc;
-
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::pipeline::{EntryRef, Pipeline, Processed};
-    use crate::{Expr, Labels};
-
-    const QUERIES: [&str; 14] = [
-        "| json",
-        r#"| json | a="1""#,
-        "| json | b > 5",
-        r#"| json | a="true" or b_c=~"1.*" | drop a"#,
-        r#"| json | __error__="""#,
-        r#"| json | job_extracted="1" | b != 12"#,
-        "| logfmt",
-        "| logfmt --keep-empty | a > 5",
-        "| logfmt --strict",
-        r#"| logfmt | b="12" | job="j""#,
-        r#"| logfmt | a!="ab3f" | label_format z=a"#,
-        "| pattern `{<a>:<b>,<_>`",
-        r#"| pattern `<a>=<b> <c>` | b="x""#,
-        "| pattern `a=<b> <_>`",
-    ];
-
-    /// Stands for a variable.
-    const VARIABLE: char = '\u{1}';
-    /// What lines of any kind are made of.
-    const PIECES: [&str; 27] = [
-        "\u{1}", "\u{1}", "\u{1}", r#"{"a":"#, r#","b":"#, r#","b":{"c":"#, r#"{"a":""#, r#"","job":""#, r#"":"#,
-        r#",""#, "\"", "}", "}}", "{", "[", "]", ",", "-", ".", "true", "a=", " b=", " b=\"", "\" ", "\\", "\\u\u{1}",
-        "\u{fffd}é",
-    ];
-    const KEYS: [&str; 6] = ["a", "b", "job", "k\u{1}", "b_c", "a b"];
-    const VALUES: [&str; 9] = [
-        "\u{1}", "\"\u{1}\"", "-\u{1}.\u{1}", "true", "\"x \\\\n\u{1} \\u\u{1}\"", "{\"c\":\u{1}}", "[\u{1}]", "null", "\"\"",
-    ];
-    const WORDS: [&str; 7] = ["1", "12", "007", "ab3f", "true", "n4", "null"];
-
-    fn labels(processed: Option<Processed<'_>>) -> Option<Labels> {
-        processed.map(|processed| processed.merged())
-    }
-
-    fn starts_with_digit(word: &str) -> bool {
-        word.starts_with(|c: char| c.is_ascii_digit())
-    }
-
-    /// A template as the store would make it, and the values of each of its variables in three lines.
-    fn template() -> impl Strategy<Value = (String, Vec<usize>, Vec<Vec<&'static str>>)> {
-        let any = prop::collection::vec(prop::sample::select(&PIECES[..]), 1..14);
-        let pair = (prop::sample::select(&KEYS[..]), prop::sample::select(&VALUES[..]));
-        let pairs = || prop::collection::vec(pair.clone(), 1..6);
-        let json = pairs().prop_map(|pairs| {
-            let pairs = pairs.iter().map(|(key, value)| format!("{key:?}:{value}"));
-            format!("{{{}}}", pairs.collect::<Vec<_>>().join(",").replace("\\u{1}", "\u{1}"))
-        });
-        let logfmt = pairs().prop_map(|pairs| {
-            let pairs = pairs.iter().map(|(key, value)| format!("{key}={value}"));
-            pairs.collect::<Vec<_>>().join(" ")
-        });
-        let text = prop_oneof![any.prop_map(|pieces| pieces.concat()), json, logfmt];
-        let values = prop::collection::vec(prop::collection::vec(prop::sample::select(&WORDS[..]), 3), 30);
-        (text, values).prop_map(|(text, mut values)| {
-            let (mut template, mut places) = (String::new(), Vec::new());
-            for c in text.chars() {
-                // Words are as long as can be: no variable follows another.
-                if c == VARIABLE && !template.ends_with('0') {
-                    places.push(template.len());
-                    template.push('0');
-                } else if c != VARIABLE {
-                    template.push(c);
-                }
-            }
-            values.truncate(places.len());
-            (template, places, values)
-        })
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
-
-        #[test]
-        fn an_outline_gives_what_the_line_gives((text, places, values) in template(), required in any::<bool>()) {
-            let word = |number: usize| {
-                let words = &values[number];
-                if words.iter().all(|word| starts_with_digit(word)) {
-                    Word::Number
-                } else if words.iter().all(|word| starts_with_digit(word) || *word == "true") {
-                    Word::Scalar
-                } else {
-                    Word::Any
-                }
-            };
-            let skeleton = Skeleton { text: &text, variables: &places, word: &word };
-            for query in QUERIES {
-                let Expr::Log(expr) = crate::parse(&format!(r#"{{job="j"}} {query}"#)).unwrap() else { panic!() };
-                let mut pipeline = Pipeline::new(&expr.stages).unwrap();
-                prop_assert!(pipeline.has_outlines() || query.contains("label_format") || query.contains("`a=<b>"));
-                if required {
-                    let names = ["a", "b_c"].map(|name| pipeline.names.intern(name));
-                    pipeline.hints.required = Some(names.to_vec());
-                }
-                let pipeline = Arc::new(pipeline);
-                let (mut runner, mut other) = (pipeline.runner(), pipeline.runner());
-                for runner in [&mut runner, &mut other] {
-                    runner.set_stream(&Labels::from_pairs([("job", "j")]));
-                }
-                let outline = runner.outline(&skeleton).filter(|_| pipeline.has_outlines());
-                let test = runner.outline_of_test(&skeleton);
-                for line in 0..3 {
-                    let filled = |range: Range<usize>, out: &mut String| {
-                        let mut from = range.start;
-                        for (number, &at) in places.iter().enumerate().filter(|(_, at)| range.contains(at)) {
-                            out.push_str(&text[from..at]);
-                            out.push_str(values[number][line]);
-                            from = at + 1;
-                        }
-                        out.push_str(&text[from..range.end]);
-                    };
-                    let mut whole = String::new();
-                    filled(0..text.len(), &mut whole);
-                    let entry = EntryRef { ts: 0, line: &whole, metadata: &[] };
-                    let wanted = labels(other.process(&entry, true));
-                    let read = |outline: &Outline, value: usize, out: &mut String| {
-                        filled(outline.values().nth(value).unwrap(), out);
-                    };
-                    if let Some(outline) = &outline {
-                        let line = OutlinedLine { outline, read: &|value, out| read(outline, value, out) };
-                        let bare = EntryRef { line: "", ..entry };
-                        prop_assert_eq!(labels(runner.process_outlined(&bare, line)), wanted.clone(), "{} {:?}", query, whole);
-                    }
-                    if let Some(outline) = &test {
-                        let line = OutlinedLine { outline, read: &|value, out| read(outline, value, out) };
-                        let passes = runner.may_pass(&entry, line);
-                        prop_assert!(passes || wanted.is_none(), "{} {:?}", query, whole);
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn lines_with_fields_have_outlines() {
-        let text = r#"{"a":"x0","b":{"c":0,"d":0},"e":[0],"f":-0.0}"#;
-        let variables: Vec<usize> = text.match_indices('0').map(|(at, _)| at).collect();
-        let outlined = |query: &str, text: &str, variables: &[usize], word: Word| {
-            let Expr::Log(expr) = crate::parse(&format!(r#"{{job="j"}} {query}"#)).unwrap() else {
-                panic!()
-            };
-            let pipeline = Arc::new(Pipeline::new(&expr.stages).unwrap());
-            let skeleton = Skeleton {
-                text,
-                variables,
-                word: &|_| word,
-            };
-            let outline = pipeline.runner().outline(&skeleton)?;
-            Some(
-                outline
-                    .values()
-                    .map(|value| text[value].to_owned())
-                    .collect::<Vec<_>>(),
-            )
-        };
-        let found = outlined("| json", text, &variables, Word::Scalar).unwrap();
-        assert_eq!(found, ["x0", "0", "0", "-0.0"]);
-        assert_eq!(outlined("| json", text, &variables, Word::Any), None);
-        let found = outlined("| logfmt", "a=0 b=\"0 0\" 0", &[2, 7, 9, 12], Word::Any).unwrap();
-        assert_eq!(found, ["0", "0 0"]);
-        let found = outlined(
-            "| pattern `<a> - [<b>] <_>`",
-            "0.0 - [0] 0",
-            &[0, 2, 7, 10],
-            Word::Any,
-        );
-        assert_eq!(found.unwrap(), ["0.0", "0"]);
-    }
-}
+mod tests;

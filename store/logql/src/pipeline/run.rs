@@ -129,7 +129,8 @@ impl Runner {
                     true
                 }
                 (step, Given::Outlined(line)) if step.may_have_outline() => {
-                    outline::run(line, &mut self.buffers.outline, &mut self.scratch);
+                    let buffers = &mut self.buffers.outline;
+                    outline::run(step, line, entry.metadata, buffers, &mut self.scratch);
                     true
                 }
                 _ => run_step(step, &entry, &mut changed, &mut self.scratch, &mut self.buffers),

@@ -8,10 +8,10 @@ use regex_automata::dfa::{Automaton, StartError, dense};
 use regex_automata::nfa::thompson;
 use regex_automata::util::primitives::StateID;
 use regex_automata::{Anchored, Input, MatchKind};
-use regex_syntax::hir::{Hir, HirKind};
+use regex_syntax::hir::{Hir, HirKind, Look};
 
 /// Bytes a first literal must have: a shorter one is in too many places.
-const MIN_PREFIX: usize = 3;
+const MIN_PREFIX: usize = 2;
 /// Bytes the automaton may take, and its construction: a larger expression is left to the general way.
 const MAX_AUTOMATON_BYTES: usize = 256 << 10;
 
@@ -41,7 +41,7 @@ impl SoleCapture {
     pub(crate) fn new(pattern: &str) -> Option<Self> {
         let hir = crate::re2::syntax_of(pattern)?;
         let properties = hir.properties();
-        if !properties.look_set().is_empty() || properties.explicit_captures_len() != 1 {
+        if properties.explicit_captures_len() != 1 {
             return None;
         }
         let HirKind::Concat(parts) = hir.kind() else {
@@ -49,6 +49,7 @@ impl SoleCapture {
         };
         let (prefix, after) = match parts.as_slice() {
             [first, group] if is_group(group) => (literal(first)?, ""),
+            [first, group, last] if is_group(group) && is_end(last) => (literal(first)?, ""),
             [first, group, last] if is_group(group) => (literal(first)?, literal(last)?),
             _ => return None,
         };
@@ -71,7 +72,14 @@ impl SoleCapture {
         &self.prefix
     }
 
-    /// Begins at the first place of a line where [`SoleCapture::prefix`] stands.
+    /// Whether places where [`SoleCapture::prefix`] stands may overlap.
+    #[must_use]
+    pub fn may_overlap(&self) -> bool {
+        let prefix = self.prefix.as_bytes();
+        (1..prefix.len()).any(|shift| prefix.ends_with(&prefix[..prefix.len() - shift]))
+    }
+
+    /// Begins at a place of a line where [`SoleCapture::prefix`] stands.
     #[must_use]
     pub fn begin(&self) -> CaptureScan {
         CaptureScan {
@@ -135,8 +143,13 @@ impl CaptureScan {
     }
 }
 
+/// A group that what stands around it doesn't matter to.
 fn is_group(hir: &Hir) -> bool {
-    matches!(hir.kind(), HirKind::Capture(_))
+    matches!(hir.kind(), HirKind::Capture(_)) && hir.properties().look_set().is_empty()
+}
+
+fn is_end(hir: &Hir) -> bool {
+    matches!(hir.kind(), HirKind::Look(Look::End))
 }
 
 fn literal(hir: &Hir) -> Option<&str> {
@@ -176,7 +189,9 @@ mod tests {
 
     use super::*;
 
-    const PATTERNS: [&str; 8] = [
+    const PATTERNS: [&str; 10] = [
+        r#"key=(?P<key>[0x.]+)$"#,
+        "e=(?P<key>.*)\\z",
         r#""key": "(?P<key>[^"]+)""#,
         r#""key": (?P<key>[0-9.]+)"#,
         "key=(?P<key>.*)",
@@ -198,6 +213,9 @@ mod tests {
             "key=(?P<a>x)(?P<b>y)",
             "^key=(?P<key>a)",
             r"key=(?P<key>a)\b",
+            r"key=(?P<key>a|b$)",
+            r"(?m)key=(?P<key>a)$",
+            "=(?P<key>a)",
             "key=(?P<key>a)b?",
             "(?i)key=(?P<key>a)",
             "key=a|key=(?P<key>b)",

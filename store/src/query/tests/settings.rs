@@ -35,7 +35,7 @@ fn json_line(message: &str, hash: u64) -> String {
     match hash % 7 {
         0 => format!(
             r#"{{"msg":"{message}","took":{took},"ok":{},"key":"k{key}"}}"#,
-            hash % 2 == 0
+            hash.is_multiple_of(2)
         ),
         1 => {
             format!(r#"{{"msg":"{message}","req":{{"took":{took}.{key},"key":"{hash:x}"}},"rank":"{key}"}}"#)
@@ -100,6 +100,9 @@ fn stage() -> impl Strategy<Value = String> {
         1 => prop::sample::select(vec![
             "| logfmt", "| json", "| trace=\"1\"", "| regexp `\"key\": \"(?P<key>[^\"]+)\"`",
             "| regexp `step=(?P<key>[0-9]+) l`", "| regexp `tep=(?P<app>.)`", "| regexp `took=(?P<key>[0-9]*)ms` | key > 100",
+            "| regexp `ey\":\"(?P<key>[^\"]*)\"` | key=\"k1\"", "| regexp `=(?P<key>[0-9]+)$`", "| regexp `s=(?P<key>[0-9a-z ]+)$`",
+            "| json took=\"took\", key=\"req.key\" | took < 500", "| json key=\"key\" | key=\"k3\"",
+
             "| logfmt | step > 20", "| json | took > 500", "| json | key=\"k1\" | ok=\"true\"", "| json | req_took < 300",
             "| json | rank_extracted=\"2\" or took > 900", "| json | __error__=\"\" | key!~\"k[12]\"", "| logfmt | took < 100 | ok=\"true\"",
             "| pattern `key=<key> took=<took> <_>` | took > 700", "| json | app=\"train\" | line_format \"{{.took}}\"",
