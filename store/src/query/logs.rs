@@ -9,7 +9,7 @@ use super::budget::Budget;
 use super::dedupe::{ShownOnce, entry_hash};
 use super::drive::Scan;
 use super::head::{HeadSearch, joined};
-use super::labels;
+use super::labels::{self, Classes};
 use super::outlines::{Outlined, Outlines};
 use super::select::BlockTask;
 use super::{Engine, LogAnswer, LogRow, Pairs, QueryError, QueryStats, result::Interner};
@@ -17,7 +17,7 @@ use crate::storage::metered;
 use crate::tenants::TenantId;
 use parking_lot::Mutex;
 use rankline_logql::{EntryRef, Labels, LogExpr, MetadataNeeds, Pipeline, Runner};
-use rankline_segment::{BlockText, SegmentError};
+use rankline_segment::BlockText;
 use std::cmp::{Ordering as Order, Reverse};
 use std::collections::{BinaryHeap, HashSet};
 use std::sync::Arc;
@@ -210,13 +210,10 @@ impl Scan for LogScan {
         let (mut rest, mut size) = (&mut passed[..], self.limit.saturating_mul(2).max(256));
         while !rest.is_empty() && found.rows.len() < self.limit {
             let (batch, later) = self.best(rest, size, &rows.ts);
-            let mut tested = Vec::new();
             let batch = match &mut fields {
                 Some(fields) => {
-                    tested.extend_from_slice(batch);
-                    let tested_rows = found.test(task, rows, body, &mut tested, fields, &mut runner);
-                    tested_rows.map_err(|why| task.wrong(why))?;
-                    self.best(&mut tested, usize::MAX, &rows.ts).0
+                    let left = found.test(task, rows, body, batch, fields, &mut runner)?;
+                    self.best(left, usize::MAX, &rows.ts).0
                 }
                 None => batch,
             };
@@ -231,6 +228,12 @@ impl Scan for LogScan {
                 found.take(task, rows, body, (*row, line), &mut runner, stats);
             }
             (rest, size) = (later, size.saturating_mul(4));
+            // Where the first rows are not enough, most are left out: all others are tested before any is put in order.
+            if let Some(mut fields) = fields.take()
+                && found.rows.len() < self.limit
+            {
+                rest = found.test(task, rows, body, rest, &mut fields, &mut runner)?;
+            }
         }
         self.runners.lock().push(runner);
         stats.post_filter_lines += found.rows.len() as u64;
@@ -325,41 +328,49 @@ impl Found {
         }
     }
 
-    /// Leaves the rows that conditions on what the first parser finds may let pass, ascending; no lines are put together
-    /// where templates say where the fields are.
-    fn test(
+    /// Gives those of `picked` that conditions on what the first parser finds may let pass, ascending; no lines are put
+    /// together where templates say where the fields are.
+    fn test<'p>(
         &mut self,
         task: &BlockTask,
         rows: &Rows,
         body: &Body,
-        picked: &mut Vec<u32>,
+        picked: &'p mut [u32],
         fields: &mut Outlines<'_>,
         runner: &mut Runner,
-    ) -> Result<(), SegmentError> {
+    ) -> Result<&'p mut [u32], QueryError> {
         // By stream, and where rows of a template follow each other.
         picked.sort_unstable();
+        let mut classes = Classes::of(body, 1);
         let mut metadata = Vec::new();
-        let mut left = Vec::new();
-        for &row in picked.iter() {
-            self.set_stream(task, rows.span_of(row).stream, runner);
-            let may_pass = match fields.of(row, |skeleton| runner.outline_of_test(skeleton))? {
-                Outlined::Line => true,
-                Outlined::Fields(values) => {
+        let wrong = |why| task.wrong(why);
+        let mut left = 0;
+        let mut spans = rows.spans.iter().peekable();
+        for at in 0..picked.len() {
+            let row = picked[at];
+            while spans.next_if(|span| span.rows.end <= row).is_some() {}
+            let Some(span) = spans.peek() else { break };
+            self.set_stream(task, span.stream, runner);
+            let class = classes.as_mut().map(|classes| classes.class(row, 0));
+            let found = fields.of(row, |skeleton| runner.outline_of_test(skeleton));
+            let may_pass = match found.map_err(wrong)? {
+                Outlined::Line => Ok(true),
+                Outlined::Fields(values) => values.verdict(span.stream, class, |line| {
                     body.metadata(row, &mut metadata);
                     let entry = EntryRef {
                         ts: rows.ts[row as usize],
                         line: "",
                         metadata: &metadata,
                     };
-                    values.give(|line| runner.may_pass(&entry, line))?
-                }
+                    runner.may_pass(&entry, line)
+                }),
             };
-            if may_pass {
-                left.push(row);
+            if may_pass.map_err(wrong)? {
+                picked[left] = row;
+                left += 1;
             }
         }
-        *picked = left;
-        Ok(())
+        Ok(&mut picked[..left])
     }
 
     fn take(

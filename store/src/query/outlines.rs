@@ -3,7 +3,7 @@
 
 use rankline_logql::{Outline, OutlinedLine, Skeleton, Word};
 use rankline_segment::{Places, SegmentError, TemplateLines, TemplatePlace};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 /// An outline, and where in the template's lines its values are.
 struct Known {
@@ -11,6 +11,8 @@ struct Known {
     parts: Vec<TemplatePlace>,
     /// All values are the same in all lines.
     is_fixed: bool,
+    /// What was said last of rows with these values: their stream, their class, and whether they passed.
+    verdict: Cell<Option<(u32, usize, bool)>>,
 }
 
 /// Reads rows of a block by outlines, in any order; ascending rows fastest.
@@ -44,6 +46,27 @@ impl RowFields<'_> {
     /// Whether all lines of the template have these values.
     pub(super) fn is_fixed(&self) -> bool {
         self.known.is_fixed
+    }
+
+    /// What `decide` says of the row, where it was not asked just before of a row of the same stream and class that has the
+    /// same values.
+    pub(super) fn verdict(
+        &self,
+        stream: u32,
+        class: Option<usize>,
+        decide: impl FnOnce(OutlinedLine<'_>) -> bool,
+    ) -> Result<bool, SegmentError> {
+        let Some(class) = class.filter(|_| self.known.is_fixed) else {
+            return self.give(decide);
+        };
+        match self.known.verdict.get() {
+            Some((of_stream, of_class, passes)) if (of_stream, of_class) == (stream, class) => Ok(passes),
+            _ => {
+                let passes = self.give(decide)?;
+                self.known.verdict.set(Some((stream, class, passes)));
+                Ok(passes)
+            }
+        }
     }
 
     /// Gives the row to `take`.
@@ -131,6 +154,7 @@ fn learn(
         is_fixed: parts.iter().all(|part| text.is_fixed(*part)),
         outline,
         parts,
+        verdict: Cell::default(),
     })
 }
 

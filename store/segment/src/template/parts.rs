@@ -64,7 +64,11 @@ impl TemplateLines {
             return Ok(false);
         };
         let number = template.columns.start + variable;
-        let Some(column) = directory.columns.get(number).filter(|_| number < template.columns.end) else {
+        let Some(column) = directory
+            .columns
+            .get(number)
+            .filter(|_| number < template.columns.end)
+        else {
             return Ok(false);
         };
         Ok(match directory.constant(column) {
