@@ -94,7 +94,7 @@ impl Filter {
                 held.touched + 1 == self.call && line.source.ts.saturating_sub(held.last_ts) <= write_ns;
             held.key == line.stream && (held.shape.is_numbered() || (next && held.lines > 1))
         };
-        of_stream().any(goes_on) && !of_stream().any(|held| held.owns(line.key))
+        of_stream().any(goes_on) && !of_stream().any(|held| held.key == line.key)
     }
 
     /// Gives the line to the held record that it continues. Records of its key that it doesn't continue are closed.
@@ -213,6 +213,9 @@ impl Filter {
             held.head_repeats = true;
         } else if matches!(before, Shape::Announced(_)) && !matches!(shape, Shape::Announced(_)) {
             // The announcing line is no head that the record's lines repeat: the same words announce the next record.
+            held.head.clear();
+        } else if !blank && !held.head_repeats && !foreign && line::starts_own_record(&held.head) {
+            // A logger's head that this line did not repeat: where it comes again, it begins the next record.
             held.head.clear();
         }
         if let Step::Exception(from, to) = step {
@@ -392,6 +395,13 @@ fn behind_head<'a>(held: &Held, body: &'a [u8]) -> (&'a [u8], Head, usize) {
     let length = held.head.len();
     if body.starts_with(&held.head) {
         return (&body[length..], Head::Same, length);
+    }
+    if held.lines == 1 {
+        // What the logger said before the traceback's head is not repeated, but its own head is.
+        let common = held.head.iter().zip(body).take_while(|(a, b)| a == b).count();
+        if common > 0 && line::is_python_frame(&body[common..]) && line::starts_own_record(&held.head) {
+            return (&body[common..], Head::Same, common);
+        }
     }
     if held.head_repeats && line::trim_end(&held.head) == line::trim_end(body) {
         return (b"", Head::Same, 0);

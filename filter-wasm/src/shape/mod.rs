@@ -188,7 +188,8 @@ impl Shape {
             b' ' => python::start(text).or_else(|| rich::start(text)),
             b't' => cpp::start(text).or_else(|| rust::start(text)),
             b'l' => cpp::start(text),
-            b'-' | b'e' | b's' => announce::start_python(text),
+            b'S' => fault::start(text),
+            b'-' | b'e' | b's' | b'u' => announce::start_python(text),
             b'f' => go::start(text).or_else(|| node::start(text)),
             b'p' | b'r' => go::start(text),
             b'/' | b'n' => node::start(text),
@@ -208,6 +209,9 @@ impl Shape {
         match self {
             Shape::Announced(
                 Announced::Log
+                | Announced::Open
+                | Announced::Told
+                | Announced::GoName
                 | Announced::Glog
                 | Announced::GlogPython
                 | Announced::Fatal
@@ -277,7 +281,8 @@ impl Shape {
         match text {
             [b':' | b'0'..=b'9' | b'[' | b'(' | b'{', ..] => false,
             [b'D', second, ..] => *second == b'u',
-            [b'L' | b'M' | b'N' | b'R', ..] => false,
+            [b'N', second, ..] => *second == b'o',
+            [b'L' | b'M' | b'R', ..] => false,
             [b'a'..=b'e' | b'g'..=b'z', ..] => {
                 let key = text
                     .iter()
@@ -310,6 +315,9 @@ mod tests {
         use announce::Announced as A;
         let kinds = [
             A::Log,
+            A::Open,
+            A::Told,
+            A::GoName,
             A::Glog,
             A::GlogPython,
             A::Fatal,
@@ -352,6 +360,11 @@ mod tests {
             "The above exception was the direct cause of the following exception:",
             "C++ CapturedTraceback:",
             "epoch: 3",
+            "NoneType: None",
+            "Caused by:",
+            "Stack (most recent call first):",
+            "main.f",
+            "\t/w/main.go:3",
         ] {
             let view = View {
                 text: text.as_bytes(),
