@@ -145,16 +145,18 @@ pub(super) fn start(text: &[u8], level: Option<line::Level>) -> Option<Start> {
     if warning::may_start(text) {
         return Start::plain(Shape::Announced(Announced::Place));
     }
-    let Some(name) = line::exception_name(text) else {
-        return start_told(text, level);
+    // JAX makes `SimplifiedTraceback` the cause of what it raises; it has no frames, so that its sentence is all of its print.
+    let announces = |name: &usize| {
+        line::is_exception_like(&text[..*name]) || text[..*name].ends_with(b".SimplifiedTraceback")
     };
-    // JAX makes this the cause of what it raises; it has no frames, so that its sentence is all of its print.
-    let announces = line::is_exception_like(&text[..name]) || text[..name].ends_with(b".SimplifiedTraceback");
-    announces.then_some(Start {
-        shape: Shape::Announced(Announced::Exception),
-        head: 0,
-        exception: Some((0, name)),
-    })
+    match line::exception_name(text).filter(announces) {
+        Some(name) => Some(Start {
+            shape: Shape::Announced(Announced::Exception),
+            head: 0,
+            exception: Some((0, name)),
+        }),
+        None => start_told(text, level),
+    }
 }
 
 /// Lines that are no log lines of a failure, and speak of one.
@@ -181,7 +183,7 @@ fn tells_of_failure(text: &[u8], level: Option<line::Level>) -> bool {
     let words: &[&[u8]] = if headed {
         &[b"xception", b"rror ", b"ailed", b"ailure", b"ould not "]
     } else {
-        &[b"xception"]
+        &[b"xception", b"Error: "]
     };
     words.iter().any(|word| line::contains(text, word))
 }
@@ -269,11 +271,13 @@ fn trace(view: &View<'_>) -> Option<(Shape, Step)> {
 }
 
 fn told(view: &View<'_>) -> Option<(Shape, Step)> {
-    if view.write && !view.excepthook {
-        trace(view)
-    } else {
-        None
+    if !view.write || view.excepthook {
+        return None;
     }
+    if java::is_frame(view.text) {
+        return Some((Shape::Java(java::Java::Frames), SURE));
+    }
+    trace(view).or_else(|| more_of_message(Announced::Exception, view))
 }
 
 fn after_log(kind: Announced, view: &View<'_>) -> Option<(Shape, Step)> {
@@ -377,6 +381,9 @@ fn after_exception(view: &View<'_>) -> Option<(Shape, Step)> {
     if ray_frames(view).is_some() {
         return Some((Shape::Python(python::Python::in_message()), SURE));
     }
+    if is_nodes_remark(text) {
+        return Some((Shape::Announced(Announced::Exception), Step::Last));
+    }
     if line::is_blank(text) {
         return view
             .instant
@@ -386,6 +393,19 @@ fn after_exception(view: &View<'_>) -> Option<(Shape, Step)> {
     if text == b"Caused by:" && view.burst {
         return Some((Shape::Rust(rust::Rust::Causes), SURE));
     }
-    (line::is_chain_sentence(text) && view.burst)
-        .then_some((Shape::Python(python::Python::behind_sentence()), SURE))
+    if line::is_chain_sentence(text) && view.burst {
+        return Some((Shape::Python(python::Python::behind_sentence()), SURE));
+    }
+    more_of_message(Announced::Exception, view)
+}
+
+/// A line that may be a message's next one, if a stack follows it.
+fn more_of_message(kind: Announced, view: &View<'_>) -> Option<(Shape, Step)> {
+    let other = line::starts_log_record(view.text) || super::begins_report(view.text);
+    (view.write && !view.excepthook && !other).then_some((Shape::Announced(kind), Step::Perhaps))
+}
+
+/// Node says how to find out more: ``(Use `node --trace-warnings ...` to show where the warning was created)``.
+pub(super) fn is_nodes_remark(text: &[u8]) -> bool {
+    text.starts_with(b"(Use `node --trace-")
 }

@@ -117,7 +117,7 @@ impl Crash {
         if line::is_blank(text) {
             return if view.instant { MAYBE } else { Step::Other };
         }
-        let own = line::starts_own_record(text) || Shape::start(view, None).is_some();
+        let own = line::starts_own_record(text) || super::begins_record(view);
         if view.instant && !own { MAYBE } else { Step::Other }
     }
 }

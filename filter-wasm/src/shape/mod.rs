@@ -135,6 +135,11 @@ impl Start {
     }
 }
 
+/// The line begins a record by more than its words.
+fn begins_record(view: &View<'_>) -> bool {
+    Shape::start(view, None).is_some_and(|start| start.shape != Shape::Announced(Announced::Told))
+}
+
 /// The line begins a report of its own, whatever is written before it: no message goes on with it.
 fn begins_report(text: &[u8]) -> bool {
     warning::start(text).is_some()
