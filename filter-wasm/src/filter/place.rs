@@ -63,6 +63,7 @@ impl Filter {
                     text,
                     burst: true,
                     instant: true,
+                    soon: true,
                     write: true,
                     ..View::default()
                 });
@@ -180,6 +181,7 @@ impl Filter {
             text,
             burst: gap <= burst_ns,
             instant: gap <= burst_ns / 10,
+            soon: gap <= burst_ns / 40,
             write: gap <= burst_ns / 100,
             adjacent: held.touched + 1 == self.call,
             excepthook: line.prefix.excepthook && !foreign,

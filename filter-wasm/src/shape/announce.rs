@@ -185,7 +185,7 @@ fn tells_of_failure(text: &[u8], level: Option<line::Level>) -> bool {
     } else {
         &[b"xception", b"Error: "]
     };
-    words.iter().any(|word| line::contains(text, word))
+    text.ends_with(b" failed") || words.iter().any(|word| line::contains(text, word))
 }
 
 /// `E1128 04:25:36.034182 140056794733440 train.py:8] …`: absl names the file alone. torch's loggers, which look like it but for
@@ -365,6 +365,9 @@ fn after_glog(kind: Announced, view: &View<'_>) -> Option<(Shape, Step)> {
     }
     if let Some(found) = native_stack(text) {
         return Some(found);
+    }
+    if kind == Announced::Fatal && view.instant && line::is_blank(text) {
+        return Some((Shape::Announced(kind), Step::Perhaps));
     }
     if kind == Announced::Fatal && view.instant && !line::is_blank(text) && !line::starts_own_record(text) {
         return Some((Shape::Crash(crash::Crash::Fatal), MAYBE));

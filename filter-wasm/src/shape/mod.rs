@@ -29,6 +29,8 @@ pub(crate) struct View<'a> {
     pub burst: bool,
     /// It follows at the same instant (a tenth of that).
     pub instant: bool,
+    /// It follows soon (a fortieth of that): lines of one write are no further apart, even where their reader is busy.
+    pub soon: bool,
     /// It follows as fast as lines of one write do (a hundredth of that).
     pub write: bool,
     /// Nothing came between it and the record's last line: only its time can tell the same write from the next one.
@@ -57,7 +59,7 @@ impl<'a> View<'a> {
         if self.write || (self.excepthook && self.burst) {
             return true;
         }
-        let near = if self.adjacent { self.instant } else { self.burst };
+        let near = if self.adjacent { self.soon } else { self.burst };
         (near || self.excepthook) && !line::starts_own_record(self.text)
     }
 }
