@@ -297,6 +297,10 @@ impl Python {
         if !line::is_exception_like(&text[..name]) && line::starts_own_record(text) {
             return Step::Other;
         }
+        // The head alone was indented.
+        if shift == 0 {
+            self.base = 0;
+        }
         self.state = if text[..name].ends_with(b"ChildFailedError") {
             State::BeforeTable
         } else {
@@ -346,6 +350,10 @@ impl Python {
 
     fn message(&mut self, view: &View<'_>) -> Step {
         let text = self.shifted(view.text);
+        // What is written further to the left than the whole traceback is what it stands in.
+        if text.len() == view.text.len() && self.base > 0 {
+            return Step::Other;
+        }
         if line::is_chain_sentence(text) || text == b"Original exception was:" {
             self.state = State::Chained;
             return SURE;
