@@ -62,6 +62,18 @@ impl<'a> View<'a> {
         let near = if self.adjacent { self.soon } else { self.burst };
         (near || self.excepthook) && !line::starts_own_record(self.text)
     }
+
+    /// What the line is to a record whose message it may belong to. One that comes a little late is what a program printed next,
+    /// unless more of the record follows.
+    fn free_line(&self) -> Step {
+        if self.goes_on_freely() {
+            MAYBE
+        } else if self.instant && !self.logged && !line::starts_own_record(self.text) {
+            Step::Perhaps
+        } else {
+            Step::Other
+        }
+    }
 }
 
 /// What a line is to a held record.

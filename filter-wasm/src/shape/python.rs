@@ -379,7 +379,7 @@ impl Python {
         if super::begins_report(text) || is_quoting(text) {
             return Step::Other;
         }
-        if view.goes_on_freely() { MAYBE } else { Step::Other }
+        view.free_line()
     }
 
     /// A traceback's head inside a message: another process's traceback, quoted, or the next failure.
