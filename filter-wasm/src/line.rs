@@ -426,7 +426,7 @@ pub(crate) fn differs_in_numbers(head: &[u8], text: &[u8]) -> bool {
 pub(crate) fn starts_log_record(text: &[u8]) -> bool {
     has_time_head(text)
         || level(text).is_some()
-        || RECORD_HEADS.iter().any(|head| text.starts_with(head))
+        || has_record_head(text)
         || has_date_head(text)
         || is_old_c10(text)
         || is_shells(text)
@@ -449,6 +449,13 @@ const RECORD_HEADS: [&[u8]; 12] = [
     b"wandb: ",
     b"make: *** ",
 ];
+
+fn has_record_head(text: &[u8]) -> bool {
+    matches!(
+        text.first(),
+        Some(b':' | b'{' | b'D' | b'E' | b'T' | b's' | b'w' | b'm')
+    ) && RECORD_HEADS.iter().any(|head| text.starts_with(head))
+}
 
 /// `Nov 28 10:00:00 node-3 kernel: …`, `Fri Nov 28 10:00:00 UTC 2026`
 fn has_date_head(text: &[u8]) -> bool {

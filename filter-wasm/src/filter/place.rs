@@ -213,12 +213,13 @@ impl Filter {
                 held.head = line.body[..offset].to_vec();
             }
             held.head_repeats = true;
-        } else if matches!(before, Shape::Announced(_)) && !matches!(shape, Shape::Announced(_)) {
-            // The announcing line is no head that the record's lines repeat: the same words announce the next record.
-            held.head.clear();
-        } else if !blank && !held.head_repeats && !foreign && line::starts_own_record(&held.head) {
-            // A logger's head that this line did not repeat: where it comes again, it begins the next record.
-            held.head.clear();
+        } else if !held.head.is_empty() && !matches!(shape, Shape::Announced(_)) {
+            // The announcing line is no head that the record's lines repeat: the same words announce the next record. Nor is a
+            // logger's head that this line did not repeat.
+            let passed = !(blank || foreign || held.head_repeats) && line::starts_own_record(&held.head);
+            if matches!(before, Shape::Announced(_)) || passed {
+                held.head.clear();
+            }
         }
         if let Step::Exception(from, to) = step {
             held.fields.exception = text[from..to].to_vec();
@@ -398,12 +399,10 @@ fn behind_head<'a>(held: &Held, body: &'a [u8]) -> (&'a [u8], Head, usize) {
     if body.starts_with(&held.head) {
         return (&body[length..], Head::Same, length);
     }
-    if held.lines == 1 {
-        // What the logger said before the traceback's head is not repeated, but its own head is.
-        let common = held.head.iter().zip(body).take_while(|(a, b)| a == b).count();
-        if common > 0 && line::is_python_frame(&body[common..]) && line::starts_own_record(&held.head) {
-            return (&body[common..], Head::Same, common);
-        }
+    if held.lines == 1
+        && let Some(length) = own_head(&held.head, body)
+    {
+        return (&body[length..], Head::Same, length);
     }
     if held.head_repeats && line::trim_end(&held.head) == line::trim_end(body) {
         return (b"", Head::Same, 0);
@@ -412,4 +411,13 @@ fn behind_head<'a>(held: &Held, body: &'a [u8]) -> (&'a [u8], Head, usize) {
         return (&body[length..], Head::Later, length);
     }
     (body, Head::Missing, 0)
+}
+
+/// How much of the first line's head is the logger's own and stands before the next line's frame as well. What the logger said
+/// before the traceback's head is not repeated.
+#[inline(never)]
+fn own_head(head: &[u8], body: &[u8]) -> Option<usize> {
+    let length = head.iter().zip(body).take_while(|(a, b)| a == b).count();
+    let repeats = length > 0 && line::is_python_frame(&body[length..]) && line::starts_own_record(head);
+    repeats.then_some(length)
 }

@@ -174,18 +174,25 @@ fn start_told(text: &[u8], level: Option<line::Level>) -> Option<Start> {
     None
 }
 
+/// How far words of a failure are looked for.
+const WORDS: usize = 128;
+
 /// Its words are those that people write above a traceback: `INFO … failed, trying again`, `Error while reading:`.
 fn tells_of_failure(text: &[u8], level: Option<line::Level>) -> bool {
-    if text[0] == b'{' {
+    // Structured lines tell their traces themselves.
+    if matches!(text[0], b'{' | b':') {
         return false;
     }
-    let headed = level.is_some() || line::has_time_head(text) || line::trim_end(text).ends_with(b":");
-    let words: &[&[u8]] = if headed {
-        &[b"xception", b"rror ", b"ailed", b"ailure", b"ould not "]
-    } else {
-        &[b"xception", b"Error: "]
-    };
-    text.ends_with(b" failed") || words.iter().any(|word| line::contains(text, word))
+    let head = &text[..text.len().min(WORDS)];
+    if line::contains(head, b"xception") {
+        return true;
+    }
+    if level.is_some() || line::has_time_head(text) || text.ends_with(b":") {
+        return [&b"rror "[..], b"ailed", b"ailure", b"ould not "]
+            .iter()
+            .any(|word| line::contains(head, word));
+    }
+    line::contains(head, b"Error: ") || text.ends_with(b" failed")
 }
 
 /// `E1128 04:25:36.034182 140056794733440 train.py:8] …`: absl names the file alone. torch's loggers, which look like it but for
