@@ -13,6 +13,9 @@ use super::{Decision, Filter, emit};
 /// Most held records of deeper keys that are asked whether a line without their prefixes is theirs.
 const MAX_ASKED: u32 = 8;
 
+/// Most lines of a merged record's message before what fails.
+const MAX_MESSAGE: usize = 50;
+
 /// Most lines that wait behind a held record.
 const MAX_TAIL: usize = 16;
 
@@ -48,35 +51,49 @@ impl Filter {
     /// the first.
     pub(super) fn pass_merged(&mut self, mut line: Line<'_>, rest: &[u8]) -> Decision {
         self.close_owners(&line, None);
-        let first = View {
-            text: line.body,
-            ..View::default()
-        };
-        if let Some(start) = Shape::start(&first, line.fields.level) {
-            if let Some((from, to)) = start.exception {
-                line.fields.exception = line.body[from..to].to_vec();
+        let said = line.fields.level;
+        let (mut shape, mut lines) = (None::<Shape>, 0);
+        for (number, text) in std::iter::once(line.body)
+            .chain(rest.split(|&b| b == b'\n'))
+            .enumerate()
+        {
+            let view = View {
+                text,
+                burst: true,
+                instant: true,
+                soon: true,
+                write: true,
+                ..View::default()
+            };
+            let step = shape.as_mut().map_or(Step::Other, |shape| shape.step(&view));
+            if let Step::Exception(from, to) = step {
+                line.fields.exception = text[from..to].to_vec();
             }
-            let mut shape = start.shape;
-            let mut lines = 1;
-            for text in rest.split(|&b| b == b'\n') {
-                let step = shape.step(&View {
-                    text,
-                    burst: true,
-                    instant: true,
-                    soon: true,
-                    write: true,
-                    ..View::default()
-                });
-                if let Step::Exception(from, to) = step {
-                    line.fields.exception = text[from..to].to_vec();
-                }
-                if step == Step::Other {
-                    break;
-                }
-                lines += 1;
+            lines += 1;
+            if step != Step::Other {
+                continue;
             }
-            line.fields.level = shape.level(lines).max(line.fields.level);
+            line.fields.level = shape
+                .and_then(|shape| shape.level(lines - 1))
+                .max(line.fields.level);
+            if !line.fields.exception.is_empty() {
+                shape = None;
+                break;
+            }
+            // Further lines of a message come before what it tells of.
+            let start = if number == 0 {
+                Shape::start(&view, said)
+            } else if number > MAX_MESSAGE {
+                break;
+            } else {
+                Shape::start(&view, None).filter(|start| !start.shape.is_announcement())
+            };
+            if let Some((from, to)) = start.and_then(|start| start.exception) {
+                line.fields.exception = text[from..to].to_vec();
+            }
+            (shape, lines) = (start.map(|start| start.shape), 1);
         }
+        line.fields.level = shape.and_then(|shape| shape.level(lines)).max(line.fields.level);
         self.leave(&line)
     }
 

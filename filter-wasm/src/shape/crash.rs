@@ -72,7 +72,10 @@ fn is_address_line(text: &[u8]) -> bool {
     let frame = bare.strip_prefix(b"PC: ").unwrap_or(bare).strip_prefix(b"@ ");
     frame.is_some_and(|rest| {
         let address = line::trim_start(rest);
-        address.starts_with(b"0x") || address.starts_with(b"(nil)") || address.starts_with(b"(unknown)")
+        address.starts_with(b"0x")
+            || address.starts_with(b"(nil)")
+            || address.starts_with(b"(unknown)")
+            || address.starts_with(b"... and at least ")
     })
 }
 
