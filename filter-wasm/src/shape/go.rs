@@ -62,10 +62,18 @@ impl Go {
     }
 }
 
+/// `main.(*T).f({0x1, 0x2})`: nothing but the function stands before its arguments.
+fn is_call(text: &[u8]) -> bool {
+    text.iter().find(|b| matches!(b, b'(' | b' ')) == Some(&b'(')
+}
+
 /// `main.main`, `a.io/b/c.(*T).f.func2`: a function's name alone.
 pub(super) fn is_name(text: &[u8]) -> bool {
     let known = |b: &u8| b.is_ascii_alphanumeric() || b"_-./()*[]~@".contains(b);
-    text.first().is_some_and(u8::is_ascii_alphabetic) && text.iter().all(known) && text.contains(&b'.')
+    text.first().is_some_and(u8::is_ascii_alphabetic)
+        && text.iter().all(known)
+        && text.contains(&b'.')
+        && !text.ends_with(b".")
 }
 
 /// `\t/go/pkg/mod/a/b.go:329`
@@ -80,5 +88,5 @@ fn is_stack_line(text: &[u8]) -> bool {
         || text[0] == b'\t'
         || text.starts_with(b"created by ")
         || text.starts_with(b"...")
-        || (text.ends_with(b")") && text.contains(&b'('))
+        || (text.ends_with(b")") && is_call(text))
 }

@@ -455,7 +455,7 @@ impl Python {
             self.state = State::Chained;
             return SURE;
         }
-        if !boxed.starts_with(b"|") && !boxed.starts_with(b"+") {
+        if spaces < usize::from(self.base) || !(boxed.starts_with(b"|") || boxed.starts_with(b"+")) {
             // 3.11 and 3.12 leave the box for the further lines of a message inside it.
             let message = !closed && view.write && view.goes_on_freely();
             return if message { MAYBE } else { Step::Other };
