@@ -426,16 +426,57 @@ pub(crate) fn differs_in_numbers(head: &[u8], text: &[u8]) -> bool {
 pub(crate) fn starts_log_record(text: &[u8]) -> bool {
     has_time_head(text)
         || level(text).is_some()
-        || text.starts_with(b":::")
-        || text.starts_with(b"{\"")
-        || text.starts_with(b"srun: ")
-        || text.starts_with(b"slurmstepd: ")
+        || has_record_head(text)
+        || has_date_head(text)
+        || is_old_c10(text)
         || is_shells(text)
+        || counts_of_total(text)
         || is_bar(text)
+}
+
+/// What tools and libraries begin their own lines with, and nobody's message does.
+const RECORD_HEADS: [&[u8]; 12] = [
+    b":::",
+    b"{\"",
+    b"{'loss': ",
+    b"{'eval_",
+    b"{'train_",
+    b"DLL 2",
+    b"Epoch: [",
+    b"Train Epoch: ",
+    b"srun: ",
+    b"slurmstepd: ",
+    b"wandb: ",
+    b"make: *** ",
+];
+
+fn has_record_head(text: &[u8]) -> bool {
+    matches!(
+        text.first(),
+        Some(b':' | b'{' | b'D' | b'E' | b'T' | b's' | b'w' | b'm')
+    ) && RECORD_HEADS.iter().any(|head| text.starts_with(head))
+}
+
+/// `Nov 28 10:00:00 node-3 kernel: …`, `Fri Nov 28 10:00:00 UTC 2026`
+fn has_date_head(text: &[u8]) -> bool {
+    const NAMES: &[u8] = b"JanFebMarAprMayJunJulAugSepOctNovDecMonTueWedThuFriSatSun";
+    text.get(3) == Some(&b' ')
+        && text[0].is_ascii_uppercase()
+        && NAMES.chunks(3).any(|name| text.starts_with(name))
+        && has_clock(text)
+}
+
+/// `[W socket.cpp:601] [c10d] …`, as torch's C++ put it before lines up to 2.1.
+fn is_old_c10(text: &[u8]) -> bool {
+    matches!(text, [b'[', b'I' | b'W' | b'E' | b'F', b' ', ..])
+        && contains(&text[..text.len().min(HEAD)], b".cpp:")
 }
 
 /// What a shell says of a child that a signal ended: `run.sh: line 14:  1211 Aborted    (core dumped) python3 train.py`.
 fn is_shells(text: &[u8]) -> bool {
+    if text.ends_with(b"(core dumped)") || matches!(text, b"Killed" | b"Terminated") {
+        return true;
+    }
     const LINE: &[u8] = b": line ";
     let Some(number) = find::text(text, LINE).map(|at| at + LINE.len()) else {
         return false;
@@ -483,6 +524,11 @@ pub(crate) fn is_bar(text: &[u8]) -> bool {
 
 /// A training loop's own line: a counter word and a number.
 fn is_counter(text: &[u8]) -> bool {
+    counter(text).is_some()
+}
+
+/// What follows a counter word and stands for its value, when that begins with a digit.
+fn counter(text: &[u8]) -> Option<&[u8]> {
     let bare = trim_start(text);
     [
         &b"iteration"[..],
@@ -493,11 +539,19 @@ fn is_counter(text: &[u8]) -> bool {
         b"Iteration",
     ]
     .iter()
-    .any(|word| {
-        bare.strip_prefix(*word).is_some_and(|rest| {
-            let value = trim_start(rest.strip_prefix(b":").unwrap_or(rest));
-            value.len() < rest.len() && value.first().is_some_and(u8::is_ascii_digit)
-        })
+    .find_map(|word| {
+        let rest = bare.strip_prefix(*word)?;
+        let value = trim_start(rest.strip_prefix(b":").unwrap_or(rest));
+        (value.len() < rest.len() && value.first().is_some_and(u8::is_ascii_digit)).then_some(value)
+    })
+}
+
+/// `Epoch 3/10`, ` iteration        3/    1000 | consumed samples: …`
+fn counts_of_total(text: &[u8]) -> bool {
+    counter(text).is_some_and(|value| {
+        let digits = value.iter().take_while(|b| b.is_ascii_digit()).count();
+        let of = value[digits..].strip_prefix(b"/").map(trim_start);
+        of.is_some_and(|total| total.first().is_some_and(u8::is_ascii_digit))
     })
 }
 

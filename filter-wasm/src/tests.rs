@@ -74,6 +74,35 @@ const TRACEBACK: &str = "Traceback (most recent call last):
 ValueError: no tokens";
 
 #[test]
+fn a_record_that_somebody_else_merged_says_what_failed() {
+    let trace = "Traceback (most recent call last):\n  File \"/w/a.py\", line 3, in f\n    g()\nKeyError: 3";
+    for (text, exception, level) in [
+        (trace.to_owned(), Some("KeyError"), Some("error")),
+        (format!("ERROR lost\n{trace}"), Some("KeyError"), Some("error")),
+        (
+            format!("INFO trying again\n{trace}\n"),
+            Some("KeyError"),
+            Some("error"),
+        ),
+        (
+            format!("WARNING bad config:\n  a: 3\nb\n\n{trace}"),
+            Some("KeyError"),
+            Some("error"),
+        ),
+        ("INFO settings:\nError: none\nx".to_owned(), None, Some("info")),
+        ("a\nb".to_owned(), None, None),
+    ] {
+        let mut run = Run::new(Config::default());
+        run.line(&text);
+        let out = run.finish();
+        assert_eq!(out.len(), 1);
+        assert_eq!(out[0]["log"], text.as_str());
+        assert_eq!(out[0]["exception"].as_str(), exception, "{text}");
+        assert_eq!(out[0]["level"].as_str(), level, "{text}");
+    }
+}
+
+#[test]
 fn a_traceback_is_one_record_with_its_name_and_time() {
     let mut run = Run::new(Config::default());
     run.line("starting");

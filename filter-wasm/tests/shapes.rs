@@ -212,9 +212,11 @@ fn each_case_comes_out_as_its_records() {
     assert!(wrong.is_empty(), "{} wrong\n{}", wrong.len(), wrong.join("\n\n"));
 }
 
-/// The case's text reads as one rank's own output: nothing else tells its blank and its free lines from another's.
+/// The case's text reads as one rank's own output: nothing else tells its blank and its free lines from another's. What begins
+/// with a chain's sentence would go on with any traceback before it.
 fn stands_alone(record: &Record) -> bool {
-    !record.lines[0].trim().is_empty()
+    let first = record.lines[0].trim();
+    !first.is_empty() && !first.ends_with("following exception:") && !first.ends_with("exception occurred:")
 }
 
 /// The records that have the first or the last of the lines.

@@ -13,6 +13,9 @@ use super::{Decision, Filter, emit};
 /// Most held records of deeper keys that are asked whether a line without their prefixes is theirs.
 const MAX_ASKED: u32 = 8;
 
+/// Most lines of a merged record's message before what fails.
+const MAX_MESSAGE: usize = 50;
+
 /// Most lines that wait behind a held record.
 const MAX_TAIL: usize = 16;
 
@@ -48,34 +51,49 @@ impl Filter {
     /// the first.
     pub(super) fn pass_merged(&mut self, mut line: Line<'_>, rest: &[u8]) -> Decision {
         self.close_owners(&line, None);
-        let first = View {
-            text: line.body,
-            ..View::default()
-        };
-        if let Some(start) = Shape::start(&first, line.fields.level) {
-            if let Some((from, to)) = start.exception {
-                line.fields.exception = line.body[from..to].to_vec();
+        let said = line.fields.level;
+        let (mut shape, mut lines) = (None::<Shape>, 0);
+        for (number, text) in std::iter::once(line.body)
+            .chain(rest.split(|&b| b == b'\n'))
+            .enumerate()
+        {
+            let view = View {
+                text,
+                burst: true,
+                instant: true,
+                soon: true,
+                write: true,
+                ..View::default()
+            };
+            let step = shape.as_mut().map_or(Step::Other, |shape| shape.step(&view));
+            if let Step::Exception(from, to) = step {
+                line.fields.exception = text[from..to].to_vec();
             }
-            let mut shape = start.shape;
-            let mut lines = 1;
-            for text in rest.split(|&b| b == b'\n') {
-                let step = shape.step(&View {
-                    text,
-                    burst: true,
-                    instant: true,
-                    write: true,
-                    ..View::default()
-                });
-                if let Step::Exception(from, to) = step {
-                    line.fields.exception = text[from..to].to_vec();
-                }
-                if step == Step::Other {
-                    break;
-                }
-                lines += 1;
+            lines += 1;
+            if step != Step::Other {
+                continue;
             }
-            line.fields.level = shape.level(lines).max(line.fields.level);
+            line.fields.level = shape
+                .and_then(|shape| shape.level(lines - 1))
+                .max(line.fields.level);
+            if !line.fields.exception.is_empty() {
+                shape = None;
+                break;
+            }
+            // Further lines of a message come before what it tells of.
+            let start = if number == 0 {
+                Shape::start(&view, said)
+            } else if number > MAX_MESSAGE {
+                break;
+            } else {
+                Shape::start(&view, None).filter(|start| !start.shape.is_announcement())
+            };
+            if let Some((from, to)) = start.and_then(|start| start.exception) {
+                line.fields.exception = text[from..to].to_vec();
+            }
+            (shape, lines) = (start.map(|start| start.shape), 1);
         }
+        line.fields.level = shape.and_then(|shape| shape.level(lines)).max(line.fields.level);
         self.leave(&line)
     }
 
@@ -94,7 +112,7 @@ impl Filter {
                 held.touched + 1 == self.call && line.source.ts.saturating_sub(held.last_ts) <= write_ns;
             held.key == line.stream && (held.shape.is_numbered() || (next && held.lines > 1))
         };
-        of_stream().any(goes_on) && !of_stream().any(|held| held.owns(line.key))
+        of_stream().any(goes_on) && !of_stream().any(|held| held.key == line.key)
     }
 
     /// Gives the line to the held record that it continues. Records of its key that it doesn't continue are closed.
@@ -180,6 +198,7 @@ impl Filter {
             text,
             burst: gap <= burst_ns,
             instant: gap <= burst_ns / 10,
+            soon: gap <= burst_ns / 40,
             write: gap <= burst_ns / 100,
             adjacent: held.touched + 1 == self.call,
             excepthook: line.prefix.excepthook && !foreign,
@@ -211,9 +230,13 @@ impl Filter {
                 held.head = line.body[..offset].to_vec();
             }
             held.head_repeats = true;
-        } else if matches!(before, Shape::Announced(_)) && !matches!(shape, Shape::Announced(_)) {
-            // The announcing line is no head that the record's lines repeat: the same words announce the next record.
-            held.head.clear();
+        } else if !held.head.is_empty() && !matches!(shape, Shape::Announced(_)) {
+            // The announcing line is no head that the record's lines repeat: the same words announce the next record. Nor is a
+            // logger's head that this line did not repeat.
+            let passed = !(blank || foreign || held.head_repeats) && line::starts_own_record(&held.head);
+            if matches!(before, Shape::Announced(_)) || passed {
+                held.head.clear();
+            }
         }
         if let Step::Exception(from, to) = step {
             held.fields.exception = text[from..to].to_vec();
@@ -393,6 +416,11 @@ fn behind_head<'a>(held: &Held, body: &'a [u8]) -> (&'a [u8], Head, usize) {
     if body.starts_with(&held.head) {
         return (&body[length..], Head::Same, length);
     }
+    if held.lines == 1
+        && let Some(length) = own_head(&held.head, body)
+    {
+        return (&body[length..], Head::Same, length);
+    }
     if held.head_repeats && line::trim_end(&held.head) == line::trim_end(body) {
         return (b"", Head::Same, 0);
     }
@@ -400,4 +428,13 @@ fn behind_head<'a>(held: &Held, body: &'a [u8]) -> (&'a [u8], Head, usize) {
         return (&body[length..], Head::Later, length);
     }
     (body, Head::Missing, 0)
+}
+
+/// How much of the first line's head is the logger's own and stands before the next line's frame as well. What the logger said
+/// before the traceback's head is not repeated.
+#[inline(never)]
+fn own_head(head: &[u8], body: &[u8]) -> Option<usize> {
+    let length = head.iter().zip(body).take_while(|(a, b)| a == b).count();
+    let repeats = length > 0 && line::is_python_frame(&body[length..]) && line::starts_own_record(head);
+    repeats.then_some(length)
 }

@@ -2,7 +2,7 @@
 //!
 //! Such a line is a record of its own unless its neighbour completes it, so it waits for one line.
 
-use super::{MAYBE, SURE, Shape, Start, Step, View, cpp, crash, java, python, rich, warning};
+use super::{MAYBE, SURE, Shape, Start, Step, View, cpp, crash, go, java, python, rich, rust, warning};
 use crate::find;
 use crate::line;
 
@@ -11,6 +11,12 @@ use crate::line;
 pub(crate) enum Announced {
     /// A log line: a traceback, a C++ stack or a JVM trace.
     Log,
+    /// The same of a message that goes on in further lines: it ends with a colon, or opens a bracket.
+    Open,
+    /// A line of lower severity, or of none, whose words tell of a failure: a traceback with the same write.
+    Told,
+    /// A function's name behind a log line, as Go's loggers print stacks: its place must follow.
+    GoName,
     /// A line of glog, absl or c10: a C++ stack.
     Glog,
     /// The same, written from Python: also a traceback, with the same write.
@@ -35,7 +41,7 @@ pub(crate) enum Announced {
 
 /// Lines that CPython's own modules print before a traceback or an exception (`threading`, `asyncio`, `concurrent.futures`,
 /// `atexit`, `logging`, `sys.excepthook`, `sys.unraisablehook`), and hydra's.
-const ANNOUNCEMENTS: [&[u8]; 19] = [
+const ANNOUNCEMENTS: [&[u8]; 20] = [
     b"Exception in thread ",
     b"Exception in threading.excepthook:",
     b"Exception ignored ",
@@ -52,6 +58,7 @@ const ANNOUNCEMENTS: [&[u8]; 19] = [
     b"Future exception was never retrieved",
     b"Unhandled exception in ",
     b"Unhandled exception during ",
+    b"unhandled exception during ",
     b"sys.excepthook is missing",
     b"exception calling callback ",
     b"--- Logging error ---",
@@ -63,7 +70,7 @@ const PENDING_TASK: &[u8] = b"Task was destroyed but it is pending!";
 /// A line that announces a traceback by what it says.
 pub(super) fn start_python(text: &[u8]) -> Option<Start> {
     let known = match text.first()? {
-        b'E' | b'F' | b'T' | b'U' | b's' | b'e' | b'-' => {
+        b'E' | b'F' | b'T' | b'U' | b's' | b'e' | b'u' | b'-' => {
             ANNOUNCEMENTS.iter().any(|known| text.starts_with(known))
                 // The JVM also says `Exception in thread "main" …`.
                 && !text.starts_with(b"Exception in thread \"")
@@ -131,26 +138,61 @@ pub(super) fn start(text: &[u8], level: Option<line::Level>) -> Option<Start> {
         return Start::plain(Shape::Announced(Announced::Fatal));
     }
     if level.is_some_and(|level| level >= line::Level::Warn) && !stands_alone(text) {
-        return Start::plain(Shape::Announced(Announced::Log));
+        let open = matches!(line::trim_end(text).last(), Some(b':' | b'{' | b'[' | b'('));
+        let kind = if open { Announced::Open } else { Announced::Log };
+        return Start::plain(Shape::Announced(kind));
     }
     if warning::may_start(text) {
         return Start::plain(Shape::Announced(Announced::Place));
     }
-    let Some(name) = line::exception_name(text) else {
-        let task = text.ends_with(b")") && names_ray_task(text);
-        return if task {
-            Start::plain(Shape::Announced(Announced::Ray))
-        } else {
-            None
-        };
+    // JAX makes `SimplifiedTraceback` the cause of what it raises; it has no frames, so that its sentence is all of its print.
+    let announces = |name: &usize| {
+        line::is_exception_like(&text[..*name]) || text[..*name].ends_with(b".SimplifiedTraceback")
     };
-    // JAX makes this the cause of what it raises; it has no frames, so that its sentence is all of its print.
-    let announces = line::is_exception_like(&text[..name]) || text[..name].ends_with(b".SimplifiedTraceback");
-    announces.then_some(Start {
-        shape: Shape::Announced(Announced::Exception),
-        head: 0,
-        exception: Some((0, name)),
-    })
+    match line::exception_name(text).filter(announces) {
+        Some(name) => Some(Start {
+            shape: Shape::Announced(Announced::Exception),
+            head: 0,
+            exception: Some((0, name)),
+        }),
+        None => start_told(text, level),
+    }
+}
+
+/// Lines that are no log lines of a failure, and speak of one.
+fn start_told(text: &[u8], level: Option<line::Level>) -> Option<Start> {
+    if text.ends_with(b")") && names_ray_task(text) {
+        return Start::plain(Shape::Announced(Announced::Ray));
+    }
+    // What Node's `process.emitWarning` prints, which has a stack where the process asked for it.
+    if text.starts_with(b"(node:") {
+        return Start::plain(Shape::Announced(Announced::Exception));
+    }
+    if tells_of_failure(text, level) {
+        return Start::plain(Shape::Announced(Announced::Told));
+    }
+    None
+}
+
+/// How far words of a failure are looked for.
+const WORDS: usize = 128;
+
+/// Its words are those that people write above a traceback: `INFO … failed, trying again`, `Error while reading:`.
+fn tells_of_failure(text: &[u8], level: Option<line::Level>) -> bool {
+    // Structured lines tell their traces themselves.
+    if matches!(text[0], b'{' | b':') {
+        return false;
+    }
+    let head = &text[..text.len().min(WORDS)];
+    if line::contains(head, b"xception") {
+        return true;
+    }
+    if level.is_some() || line::has_time_head(text) || text.ends_with(b":") {
+        return [&b"rror "[..], b"ailed", b"ailure", b"ould not "]
+            .iter()
+            .any(|word| line::contains(head, word));
+    }
+    line::contains(head, b"Error: ") || text.ends_with(b" failed")
 }
 
 /// `E1128 04:25:36.034182 140056794733440 train.py:8] …`: absl names the file alone. torch's loggers, which look like it but for
@@ -173,7 +215,9 @@ impl Announced {
     pub(super) fn follow(self, view: &View<'_>) -> Option<(Shape, Step)> {
         match self {
             Announced::Python | Announced::Task => after_python(self, view),
-            Announced::Log => after_log(view),
+            Announced::Log | Announced::Open => after_log(self, view),
+            Announced::Told => told(view),
+            Announced::GoName => go::place(view.text).then_some((Shape::Go(go::Go::Logged), SURE)),
             Announced::Glog | Announced::GlogPython | Announced::Fatal => after_glog(self, view),
             Announced::Java => after_java(view),
             Announced::JavaMessage => java_trace(view),
@@ -222,37 +266,70 @@ fn is_context(text: &[u8]) -> bool {
         && (text[key + 2..].starts_with(b"<") || text.ends_with(b"created at (most recent call last):"))
 }
 
-fn after_log(view: &View<'_>) -> Option<(Shape, Step)> {
+/// What Python's loggers put behind a message.
+fn trace(view: &View<'_>) -> Option<(Shape, Step)> {
+    if let Some(found) = traceback(view) {
+        return Some(found);
+    }
+    if python::is_stack_head(view.text) {
+        return Some((Shape::Python(python::Python::behind_stack_head(false)), SURE));
+    }
+    rich::start(view.text).map(|start| (start.shape, SURE))
+}
+
+fn told(view: &View<'_>) -> Option<(Shape, Step)> {
+    if !view.write || view.excepthook {
+        return None;
+    }
+    if java::is_frame(view.text) {
+        return Some((Shape::Java(java::Java::Frames), SURE));
+    }
+    trace(view).or_else(|| more_of_message(Announced::Exception, view))
+}
+
+fn after_log(kind: Announced, view: &View<'_>) -> Option<(Shape, Step)> {
     let text = view.text;
     if (view.burst || view.logged) && (view.write || !view.excepthook) {
-        if let Some(found) = traceback(view) {
-            return Some(found);
-        }
-        if python::is_stack_head(text) {
-            return Some((Shape::Python(python::Python::behind_stack_head(false)), SURE));
-        }
-        if let Some(found) = ray_frames(view) {
+        if let Some(found) = trace(view).or_else(|| ray_frames(view)) {
             return Some(found);
         }
         if is_context(text) {
             return after_python(Announced::Python, view);
         }
-        if let Some(start) = rich::start(text) {
-            return Some((start.shape, SURE));
+        // `logging` had an exception to print, and there was none.
+        if text == b"NoneType: None" {
+            return Some((Shape::Announced(kind), Step::Last));
         }
     }
     if let Some(found) = native_stack(text) {
         return Some(found);
     }
     java_trace(view).or_else(|| {
-        // A message of several lines, which a trace may follow: they stand below its first one.
-        let below = view.write && text.starts_with(b"  ") && !line::starts_own_record(text);
-        below.then_some((Shape::Announced(Announced::Log), Step::Perhaps))
+        let next = further_line(kind, view)?;
+        Some((Shape::Announced(next), Step::Perhaps))
     })
 }
 
+/// What may follow behind a line that may belong to a log line's message, if that is what it looks like.
+fn further_line(kind: Announced, view: &View<'_>) -> Option<Announced> {
+    let text = view.text;
+    if !view.write || view.excepthook || line::starts_log_record(text) {
+        return None;
+    }
+    if line::is_blank(text) {
+        return Some(Announced::JavaMessage);
+    }
+    if kind == Announced::Log && go::is_name(text) {
+        return Some(Announced::GoName);
+    }
+    // A message of several lines stands below its first one, or that one says that it goes on.
+    let open = kind == Announced::Open && !super::begins_report(text);
+    let below = text.starts_with(b"  ") && !line::starts_own_record(text);
+    (open || below).then_some(kind)
+}
+
 /// `… ray::Worker.f() (pid=47, ip=10.0.0.7, …)`
-fn names_ray_task(text: &[u8]) -> bool {
+pub(super) fn names_ray_task(text: &[u8]) -> bool {
     find::text(text, b"ray::").is_some_and(|at| line::contains(&text[at..], b"(pid="))
 }
 
@@ -296,6 +373,9 @@ fn after_glog(kind: Announced, view: &View<'_>) -> Option<(Shape, Step)> {
     if let Some(found) = native_stack(text) {
         return Some(found);
     }
+    if kind == Announced::Fatal && view.instant && line::is_blank(text) {
+        return Some((Shape::Announced(kind), Step::Perhaps));
+    }
     if kind == Announced::Fatal && view.instant && !line::is_blank(text) && !line::starts_own_record(text) {
         return Some((Shape::Crash(crash::Crash::Fatal), MAYBE));
     }
@@ -311,11 +391,31 @@ fn after_exception(view: &View<'_>) -> Option<(Shape, Step)> {
     if ray_frames(view).is_some() {
         return Some((Shape::Python(python::Python::in_message()), SURE));
     }
+    if is_nodes_remark(text) {
+        return Some((Shape::Announced(Announced::Exception), Step::Last));
+    }
     if line::is_blank(text) {
         return view
             .instant
             .then_some((Shape::Announced(Announced::Exception), MAYBE));
     }
-    (line::is_chain_sentence(text) && view.burst)
-        .then_some((Shape::Python(python::Python::behind_sentence()), SURE))
+    // `anyhow` prints an error's causes so.
+    if text == b"Caused by:" && view.burst {
+        return Some((Shape::Rust(rust::Rust::Causes), SURE));
+    }
+    if line::is_chain_sentence(text) && view.burst {
+        return Some((Shape::Python(python::Python::behind_sentence()), SURE));
+    }
+    more_of_message(Announced::Exception, view)
+}
+
+/// A line that may be a message's next one, if a stack follows it.
+fn more_of_message(kind: Announced, view: &View<'_>) -> Option<(Shape, Step)> {
+    let other = line::starts_log_record(view.text) || super::begins_report(view.text);
+    (view.write && !view.excepthook && !other).then_some((Shape::Announced(kind), Step::Perhaps))
+}
+
+/// Node says how to find out more: ``(Use `node --trace-warnings ...` to show where the warning was created)``.
+pub(super) fn is_nodes_remark(text: &[u8]) -> bool {
+    text.starts_with(b"(Use `node --trace-")
 }

@@ -130,6 +130,6 @@ impl Cpp {
         if text.starts_with(b"Aborted") || other {
             return Step::Other;
         }
-        if view.goes_on_freely() { MAYBE } else { Step::Other }
+        view.free_line()
     }
 }

@@ -72,7 +72,10 @@ fn is_address_line(text: &[u8]) -> bool {
     let frame = bare.strip_prefix(b"PC: ").unwrap_or(bare).strip_prefix(b"@ ");
     frame.is_some_and(|rest| {
         let address = line::trim_start(rest);
-        address.starts_with(b"0x") || address.starts_with(b"(nil)") || address.starts_with(b"(unknown)")
+        address.starts_with(b"0x")
+            || address.starts_with(b"(nil)")
+            || address.starts_with(b"(unknown)")
+            || address.starts_with(b"... and at least ")
     })
 }
 
@@ -117,7 +120,7 @@ impl Crash {
         if line::is_blank(text) {
             return if view.instant { MAYBE } else { Step::Other };
         }
-        let own = line::starts_own_record(text) || Shape::start(view, None).is_some();
+        let own = line::starts_own_record(text) || super::begins_record(view);
         if view.instant && !own { MAYBE } else { Step::Other }
     }
 }

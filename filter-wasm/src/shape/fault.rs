@@ -38,7 +38,9 @@ fn is_thread_head(text: &[u8]) -> bool {
     text.ends_with(b"(most recent call first):")
         && (text.starts_with(b"Thread 0x")
             || text.starts_with(b"Current thread 0x")
-            || text.starts_with(b"Current thread's C stack"))
+            || text.starts_with(b"Current thread's C stack")
+            // One thread alone was asked for.
+            || text.starts_with(b"Stack (most"))
 }
 
 /// What stands in the list of a thread.

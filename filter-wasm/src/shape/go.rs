@@ -13,6 +13,8 @@ pub(crate) enum Go {
     },
     /// Inside the goroutines.
     Frames,
+    /// Inside the stack that a logger prints behind its line: names and places, without goroutines.
+    Logged,
 }
 
 pub(super) fn start(text: &[u8]) -> Option<Start> {
@@ -36,7 +38,7 @@ impl Go {
             return SURE;
         }
         if line::is_blank(text) {
-            return MAYBE;
+            return if *self == Go::Logged { Step::Other } else { MAYBE };
         }
         match self {
             Go::Panic { words } => {
@@ -53,8 +55,30 @@ impl Go {
             }
             Go::Frames if is_stack_line(text) => SURE,
             Go::Frames => Step::Other,
+            Go::Logged if place(text) => SURE,
+            Go::Logged if view.burst && is_name(text) => MAYBE,
+            Go::Logged => Step::Other,
         }
     }
+}
+
+/// `main.(*T).f({0x1, 0x2})`: nothing but the function stands before its arguments.
+fn is_call(text: &[u8]) -> bool {
+    text.iter().find(|b| matches!(b, b'(' | b' ')) == Some(&b'(')
+}
+
+/// `main.main`, `a.io/b/c.(*T).f.func2`: a function's name alone.
+pub(super) fn is_name(text: &[u8]) -> bool {
+    let known = |b: &u8| b.is_ascii_alphanumeric() || b"_-./()*[]~@".contains(b);
+    text.first().is_some_and(u8::is_ascii_alphabetic)
+        && text.iter().all(known)
+        && text.contains(&b'.')
+        && !text.ends_with(b".")
+}
+
+/// `\t/go/pkg/mod/a/b.go:329`
+pub(super) fn place(text: &[u8]) -> bool {
+    text.starts_with(b"\t") && line::contains(text, b".go:")
 }
 
 /// A function's line, its place, what is left out, and the registers behind the goroutines of a signal.
@@ -64,5 +88,5 @@ fn is_stack_line(text: &[u8]) -> bool {
         || text[0] == b'\t'
         || text.starts_with(b"created by ")
         || text.starts_with(b"...")
-        || (text.ends_with(b")") && text.contains(&b'('))
+        || (text.ends_with(b")") && is_call(text))
 }

@@ -15,6 +15,8 @@ pub(crate) enum Java {
     Members,
     /// After a blank line: only `Driver stacktrace:` and its like go on.
     Blank,
+    /// After a blank line in a message.
+    MessageBlank,
 }
 
 /// `Exception in thread "main" a.b.C: message`
@@ -22,7 +24,10 @@ pub(super) fn start(text: &[u8]) -> Option<Start> {
     let rest = text.strip_prefix(b"Exception in thread \"")?;
     let quote = find::byte(b'"', rest)?;
     let at = text.len() - rest.len() + quote + 2;
-    let name = line::exception_name(text.get(at..)?)?;
+    let Some(name) = line::exception_name(text.get(at..)?) else {
+        // The exception may tell of itself in any words.
+        return Start::plain(Shape::Announced(super::announce::Announced::Exception));
+    };
     Some(Start {
         shape: Shape::Java(Java::Message),
         head: 0,
@@ -49,10 +54,20 @@ impl Java {
     pub(super) fn step(&mut self, view: &View<'_>) -> Step {
         let text = view.text;
         if line::is_blank(text) {
-            *self = Java::Blank;
+            *self = match self {
+                Java::Message | Java::MessageBlank if view.write => Java::MessageBlank,
+                _ => Java::Blank,
+            };
             return MAYBE;
         }
-        if text.starts_with(b"Driver stacktrace:") {
+        if *self == Java::MessageBlank {
+            *self = if text.starts_with(b"Node.js v") || !view.write {
+                Java::Blank
+            } else {
+                Java::Message
+            };
+        }
+        if text.starts_with(b"Driver stacktrace:") || text.starts_with(b"Emitted 'error' event ") {
             *self = Java::Frames;
             return SURE;
         }
@@ -67,7 +82,7 @@ impl Java {
         }
         let bare = line::trim_start(text);
         let indented = bare.len() < text.len();
-        if is_frame(text) || (indented && bare.starts_with(b"... ")) {
+        if is_frame(text) || (indented && (bare.starts_with(b"... ") || bare.starts_with(b"[... "))) {
             *self = if text.ends_with(b" {") {
                 Java::Members
             } else {
@@ -79,7 +94,7 @@ impl Java {
             *self = Java::Message;
             return SURE;
         }
-        if *self == Java::Message && view.goes_on_freely() && Shape::start(view, None).is_none() {
+        if *self == Java::Message && view.goes_on_freely() && !super::begins_record(view) {
             return MAYBE;
         }
         Step::Other

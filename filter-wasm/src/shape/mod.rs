@@ -29,6 +29,8 @@ pub(crate) struct View<'a> {
     pub burst: bool,
     /// It follows at the same instant (a tenth of that).
     pub instant: bool,
+    /// It follows soon (a fortieth of that): lines of one write are no further apart, even where their reader is busy.
+    pub soon: bool,
     /// It follows as fast as lines of one write do (a hundredth of that).
     pub write: bool,
     /// Nothing came between it and the record's last line: only its time can tell the same write from the next one.
@@ -57,8 +59,20 @@ impl<'a> View<'a> {
         if self.write || (self.excepthook && self.burst) {
             return true;
         }
-        let near = if self.adjacent { self.instant } else { self.burst };
+        let near = if self.adjacent { self.soon } else { self.burst };
         (near || self.excepthook) && !line::starts_own_record(self.text)
+    }
+
+    /// What the line is to a record whose message it may belong to. One that comes a little late is what a program printed next,
+    /// unless more of the record follows.
+    fn free_line(&self) -> Step {
+        if self.goes_on_freely() {
+            MAYBE
+        } else if self.instant && !self.logged && !line::starts_own_record(self.text) {
+            Step::Perhaps
+        } else {
+            Step::Other
+        }
     }
 }
 
@@ -135,6 +149,11 @@ impl Start {
     }
 }
 
+/// The line begins a record by more than its words.
+fn begins_record(view: &View<'_>) -> bool {
+    Shape::start(view, None).is_some_and(|start| start.shape != Shape::Announced(Announced::Told))
+}
+
 /// The line begins a report of its own, whatever is written before it: no message goes on with it.
 fn begins_report(text: &[u8]) -> bool {
     warning::start(text).is_some()
@@ -188,7 +207,8 @@ impl Shape {
             b' ' => python::start(text).or_else(|| rich::start(text)),
             b't' => cpp::start(text).or_else(|| rust::start(text)),
             b'l' => cpp::start(text),
-            b'-' | b'e' | b's' => announce::start_python(text),
+            b'S' => fault::start(text),
+            b'-' | b'e' | b's' | b'u' => announce::start_python(text),
             b'f' => go::start(text).or_else(|| node::start(text)),
             b'p' | b'r' => go::start(text),
             b'/' | b'n' => node::start(text),
@@ -208,6 +228,9 @@ impl Shape {
         match self {
             Shape::Announced(
                 Announced::Log
+                | Announced::Open
+                | Announced::Told
+                | Announced::GoName
                 | Announced::Glog
                 | Announced::GlogPython
                 | Announced::Fatal
@@ -277,7 +300,8 @@ impl Shape {
         match text {
             [b':' | b'0'..=b'9' | b'[' | b'(' | b'{', ..] => false,
             [b'D', second, ..] => *second == b'u',
-            [b'L' | b'M' | b'N' | b'R', ..] => false,
+            [b'N', second, ..] => *second == b'o',
+            [b'L' | b'M' | b'R', ..] => false,
             [b'a'..=b'e' | b'g'..=b'z', ..] => {
                 let key = text
                     .iter()
@@ -310,6 +334,9 @@ mod tests {
         use announce::Announced as A;
         let kinds = [
             A::Log,
+            A::Open,
+            A::Told,
+            A::GoName,
             A::Glog,
             A::GlogPython,
             A::Fatal,
@@ -352,6 +379,11 @@ mod tests {
             "The above exception was the direct cause of the following exception:",
             "C++ CapturedTraceback:",
             "epoch: 3",
+            "NoneType: None",
+            "Caused by:",
+            "Stack (most recent call first):",
+            "main.f",
+            "\t/w/main.go:3",
         ] {
             let view = View {
                 text: text.as_bytes(),

@@ -62,6 +62,9 @@ pub(super) fn start(text: &[u8]) -> Option<Start> {
         }
         return traceback_head(text);
     }
+    if let Some(start) = headless_group(text) {
+        return Some(start);
+    }
     if is_headless_frame(text) {
         return Start::plain(Shape::Python(Python::in_state(State::Headless)));
     }
@@ -95,6 +98,27 @@ pub(super) fn is_headless_frame(text: &[u8]) -> bool {
             let number = &text[at + 8..];
             !number.is_empty() && number.iter().all(u8::is_ascii_digit)
         })
+}
+
+/// `  | ExceptionGroup: left (2 sub-exceptions)`: a group that has no frames, as `except*` makes of what it did not take.
+fn headless_group(text: &[u8]) -> Option<Start> {
+    let inside = text.strip_prefix(b"  | ")?;
+    if !inside.ends_with(b" sub-exceptions)") && !inside.ends_with(b" sub-exception)") {
+        return None;
+    }
+    let name = line::exception_name(inside)?;
+    let state = State::Group {
+        named: true,
+        closed: false,
+    };
+    Some(Start {
+        shape: Shape::Python(Python {
+            base: 2,
+            ..Python::in_state(state)
+        }),
+        head: 0,
+        exception: Some((4, 4 + name)),
+    })
 }
 
 /// It looks like a part of a print, and is the first line of the next one when it comes later.
@@ -273,6 +297,10 @@ impl Python {
         if !line::is_exception_like(&text[..name]) && line::starts_own_record(text) {
             return Step::Other;
         }
+        // The head alone was indented.
+        if shift == 0 {
+            self.base = 0;
+        }
         self.state = if text[..name].ends_with(b"ChildFailedError") {
             State::BeforeTable
         } else {
@@ -322,6 +350,10 @@ impl Python {
 
     fn message(&mut self, view: &View<'_>) -> Step {
         let text = self.shifted(view.text);
+        // What is written further to the left than the whole traceback is what it stands in.
+        if text.len() == view.text.len() && self.base > 0 {
+            return Step::Other;
+        }
         if line::is_chain_sentence(text) || text == b"Original exception was:" {
             self.state = State::Chained;
             return SURE;
@@ -347,13 +379,15 @@ impl Python {
         if super::begins_report(text) || is_quoting(text) {
             return Step::Other;
         }
-        if view.goes_on_freely() { MAYBE } else { Step::Other }
+        view.free_line()
     }
 
     /// A traceback's head inside a message: another process's traceback, quoted, or the next failure.
     fn inner_head(&mut self, view: &View<'_>, text: &[u8]) -> Step {
         let quoted = text.starts_with(b"Original Traceback")
             || text.starts_with(b"Remote Traceback")
+            // Behind one logger's head, repeated at once: a note, or a message that quotes it.
+            || (view.logged && view.write)
             || ((text != TRACEBACK || self.colon)
                 && (view.excepthook || view.logged || view.burst)
                 && !line::starts_own_record(text));
@@ -403,6 +437,11 @@ impl Python {
                 self.state = State::Message;
                 return Step::Exception(0, name);
             }
+            // Of Ray's tasks a line with the task's name stands for the head.
+            if super::announce::names_ray_task(view.text) && view.burst {
+                self.state = State::InnerFrames;
+                return SURE;
+            }
             return Step::Other;
         };
         *self = next;
@@ -416,7 +455,7 @@ impl Python {
             self.state = State::Chained;
             return SURE;
         }
-        if !boxed.starts_with(b"|") && !boxed.starts_with(b"+") {
+        if spaces < usize::from(self.base) || !(boxed.starts_with(b"|") || boxed.starts_with(b"+")) {
             // 3.11 and 3.12 leave the box for the further lines of a message inside it.
             let message = !closed && view.write && view.goes_on_freely();
             return if message { MAYBE } else { Step::Other };

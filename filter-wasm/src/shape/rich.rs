@@ -74,7 +74,7 @@ impl Rich {
             Rich::Chained if line::is_blank(text) => MAYBE,
             Rich::Chained => Step::Other,
             Rich::Message => {
-                if view.goes_on_freely() && (view.write || !line::is_blank(text)) {
+                if view.goes_on_freely() && (view.instant || !line::is_blank(text)) {
                     MAYBE
                 } else {
                     Step::Other

@@ -8,6 +8,8 @@ use crate::line;
 pub(crate) enum Rust {
     /// Behind the first line: the message.
     Message,
+    /// Behind `Caused by:`.
+    Causes,
     /// Behind `stack backtrace:`.
     Frames,
 }
@@ -39,13 +41,15 @@ impl Rust {
         {
             return Step::Last;
         }
-        if text == b"stack backtrace:" {
+        if text == b"stack backtrace:" || text == b"Stack backtrace:" {
             *self = Rust::Frames;
             return SURE;
         }
         match self {
             Rust::Frames if is_frame(text) => SURE,
             Rust::Frames => Step::Other,
+            Rust::Causes if line::is_blank(text) || (text.starts_with(b"    ") && view.burst) => MAYBE,
+            Rust::Causes => Step::Other,
             Rust::Message if start(text).is_some() => Step::Other,
             Rust::Message if view.goes_on_freely() && (view.instant || !line::is_blank(text)) => MAYBE,
             Rust::Message => Step::Other,

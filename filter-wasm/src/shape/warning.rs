@@ -118,6 +118,14 @@ impl Warning {
         if text.starts_with(b"  ") {
             return self.indented(view);
         }
+        // torch says behind a message where in C++ it arose; code may be all that stands before it.
+        if *self == Warning::Source
+            && view.burst
+            && line::trim_start(text).starts_with(b"(Triggered internally at ")
+        {
+            *self = Warning::Message;
+            return SURE;
+        }
         match self {
             Warning::Message if view.goes_on_freely() => MAYBE,
             _ => Step::Other,
