@@ -16,6 +16,9 @@ use crate::tags::Identity;
 /// A stream of lines that only one writer writes: tag, pod, stdout or stderr, prefixes.
 pub(crate) type Key = u64;
 
+/// For so many calls behind its last line a record may take lines that lost their prefixes.
+const ADOPTING_CALLS: u64 = 250;
+
 /// A record that may go on.
 #[derive(Debug)]
 pub(crate) struct Held {
@@ -81,9 +84,8 @@ impl Held {
 
     /// Its lines may have lost their prefixes: it has just begun, or lines without them came already, and not long before the
     /// call at hand.
-    pub(crate) fn may_adopt(&self, call: u64) -> bool {
-        const LATEST: u64 = 250;
-        (self.lines == 1 || !self.adopted.is_empty()) && call.saturating_sub(self.touched) <= LATEST
+    fn may_adopt(&self, call: u64) -> bool {
+        (self.lines == 1 || !self.adopted.is_empty()) && call.saturating_sub(self.touched) <= ADOPTING_CALLS
     }
 
     fn bytes(&self) -> usize {
@@ -121,15 +123,23 @@ fn count_down(counts: &mut HashMap<u64, usize, BuildHasherDefault<Identity>>, ke
     }
 }
 
+/// The held records that may take lines of some key without owning it.
+#[derive(Debug, Default)]
+struct Adopters {
+    count: usize,
+    /// The last call that brought one of them a line.
+    touched: u64,
+}
+
 /// Everything that waits.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
+    /// Oldest first, so that their ids grow.
     held: Vec<Held>,
     held_bytes: usize,
-    /// How many held records own lines of each key.
-    owners: HashMap<Key, usize, BuildHasherDefault<Identity>>,
-    /// How many held records may take lines of each key without owning it.
-    adopters: HashMap<Key, usize, BuildHasherDefault<Identity>>,
+    /// Ids of the held records that own lines of each key, oldest first; no entry for none.
+    owners: HashMap<Key, Vec<u64>, BuildHasherDefault<Identity>>,
+    adopters: HashMap<Key, Adopters, BuildHasherDefault<Identity>>,
     /// How many held records have lines that may begin with numbers.
     numbered: usize,
     /// No held record's last line is older, ns since the epoch.
@@ -176,10 +186,12 @@ impl Waiting {
     pub(crate) fn hold(&mut self, held: Held) {
         self.held_bytes += held.bytes();
         for &key in held.adopted.iter().chain([&held.key]) {
-            *self.owners.entry(key).or_default() += 1;
+            self.note_owner(key, held.id);
         }
         for &key in &held.outer {
-            *self.adopters.entry(key).or_default() += 1;
+            let adopters = self.adopters.entry(key).or_default();
+            adopters.count += 1;
+            adopters.touched = held.touched;
         }
         self.numbered += usize::from(held.shape.is_numbered());
         self.oldest = if self.held.is_empty() {
@@ -187,7 +199,30 @@ impl Waiting {
         } else {
             self.oldest.min(held.last_ts)
         };
-        self.held.push(held);
+        let newer = self
+            .held
+            .iter()
+            .rev()
+            .take_while(|other| other.id > held.id)
+            .count();
+        self.held.insert(self.held.len() - newer, held);
+    }
+
+    fn note_owner(&mut self, key: Key, id: u64) {
+        let owners = self.owners.entry(key).or_default();
+        let older = owners.partition_point(|&other| other <= id);
+        owners.insert(older, id);
+    }
+
+    /// The call at hand brought the held record a line.
+    pub(crate) fn touch(&mut self, index: usize, call: u64) {
+        let held = &mut self.held[index];
+        held.touched = call;
+        for key in &held.outer {
+            if let Some(adopters) = self.adopters.get_mut(key) {
+                adopters.touched = call;
+            }
+        }
     }
 
     /// A line of this key that the held record took lacks its prefix.
@@ -195,7 +230,8 @@ impl Waiting {
         let held = &mut self.held[index];
         if !held.adopted.contains(&key) {
             held.adopted.push(key);
-            *self.owners.entry(key).or_default() += 1;
+            let id = held.id;
+            self.note_owner(key, id);
         }
     }
 
@@ -204,9 +240,37 @@ impl Waiting {
         !self.held.is_empty() && self.owners.contains_key(&key)
     }
 
-    /// A held record may take lines of this key without owning it.
-    pub(crate) fn is_adopted(&self, key: Key) -> bool {
-        !self.held.is_empty() && self.adopters.contains_key(&key)
+    /// The held records that own lines of this key, oldest first.
+    pub(crate) fn owners(&self, key: Key) -> impl Iterator<Item = &Held> {
+        let ids = self.owners.get(&key).filter(|_| !self.held.is_empty());
+        ids.into_iter()
+            .flatten()
+            .filter_map(|&id| self.held.get(self.place(id)?))
+    }
+
+    /// The held records that may take a line of this key now without owning it.
+    pub(crate) fn adopters(&self, key: Key, call: u64) -> impl Iterator<Item = &Held> {
+        let held = if self.is_adopted(key, call) {
+            self.held()
+        } else {
+            &[]
+        };
+        held.iter()
+            .filter(move |held| held.may_adopt(call) && held.outer.contains(&key) && !held.owns(key))
+    }
+
+    /// Some held record may take lines of this key without owning it, and had a line lately. Mostly none did, and many are held.
+    pub(crate) fn is_adopted(&self, key: Key, call: u64) -> bool {
+        !self.held.is_empty()
+            && self
+                .adopters
+                .get(&key)
+                .is_some_and(|adopters| call.saturating_sub(adopters.touched) <= ADOPTING_CALLS)
+    }
+
+    /// Where the record with this id is held.
+    pub(crate) fn place(&self, id: u64) -> Option<usize> {
+        self.held.binary_search_by_key(&id, |held| held.id).ok()
     }
 
     /// Lines of a held record may begin with numbers.
@@ -261,11 +325,21 @@ impl Waiting {
         if self.numbered > 0 {
             self.numbered = self.held.iter().filter(|held| held.shape.is_numbered()).count();
         }
-        for &key in held.adopted.iter().chain([&held.key]) {
-            count_down(&mut self.owners, key);
+        for key in held.adopted.iter().chain([&held.key]) {
+            if let Some(owners) = self.owners.get_mut(key) {
+                owners.retain(|&id| id != held.id);
+                if owners.is_empty() {
+                    self.owners.remove(key);
+                }
+            }
         }
-        for &key in &held.outer {
-            count_down(&mut self.adopters, key);
+        for key in &held.outer {
+            if let Some(adopters) = self.adopters.get_mut(key) {
+                adopters.count -= 1;
+                if adopters.count == 0 {
+                    self.adopters.remove(key);
+                }
+            }
         }
         held
     }

@@ -19,6 +19,15 @@ const MAX_MESSAGE: usize = 50;
 /// Most lines that wait behind a held record.
 const MAX_TAIL: usize = 16;
 
+/// A held record that a line may go on with.
+struct Candidate {
+    id: u64,
+    /// The call that brought its last line.
+    touched: u64,
+    /// Lines of the line's key are its own.
+    owns: bool,
+}
+
 impl Filter {
     /// Finds the line's record: a held one, a new one, or none.
     pub(super) fn place(&mut self, mut line: Line<'_>) -> Decision {
@@ -121,48 +130,61 @@ impl Filter {
     /// may adopt lines, and not for what begins a record of its own: processes print their stacks without the prefix of the line
     /// that announces them.
     fn join(&mut self, line: &Line<'_>) -> bool {
-        if !self.waiting.is_owned(line.key) && !self.waiting.is_adopted(line.key) {
+        let mut asked = self.candidates(line);
+        if asked.is_empty() {
             return false;
         }
-        let mut candidates: Vec<(u64, usize)> = Vec::new();
-        for (index, held) in self.waiting.held().iter().enumerate() {
-            if held.stream == line.stream && (held.owns(line.key) || held.outer.contains(&line.key)) {
-                candidates.push((held.touched, index));
-            }
-        }
-        if candidates.is_empty() {
-            return false;
-        }
-        let last_key = self.tags.get(line.source.tag, &self.config).last_key[line.stderr];
-        let blank = line::is_blank(line.body);
-        let (mut asked, mut own_record) = (0, None);
+        let (mut adopters, mut own_record) = (0, None);
         let mut taker = None;
-        while let Some(latest) = (0..candidates.len()).max_by_key(|&at| candidates[at].0) {
-            let (_, index) = candidates.swap_remove(latest);
-            let held = &self.waiting.held()[index];
-            let (id, own) = (held.id, held.owns(line.key));
-            let allowed = own
-                || if blank {
-                    held.key == last_key
-                } else {
-                    let may = held.may_adopt(self.call)
-                        && asked < MAX_ASKED
-                        && !*own_record.get_or_insert_with(|| line::starts_log_record(line.body));
-                    asked += u32::from(may);
-                    may
-                };
-            if allowed && let Some(last) = self.try_join(index, line, !own) {
+        while let Some(latest) = (0..asked.len()).max_by_key(|&at| asked[at].touched) {
+            let Candidate { id, owns, .. } = asked.swap_remove(latest);
+            let blank = line::is_blank(line.body);
+            let allowed = owns
+                || blank
+                || (adopters < MAX_ASKED
+                    && !*own_record.get_or_insert_with(|| line::starts_log_record(line.body)));
+            adopters += u32::from(allowed && !owns && !blank);
+            if allowed
+                && let Some(index) = self.waiting.place(id)
+                && let Some(last) = self.try_join(index, line, !owns)
+            {
                 taker = Some((id, last));
                 break;
             }
         }
         self.close_owners(line, taker.map(|(id, _)| id));
         let Some((id, last)) = taker else { return false };
-        if last && let Some(index) = self.waiting.held().iter().position(|held| held.id == id) {
+        if last && let Some(index) = self.waiting.place(id) {
             self.close(index);
         }
         self.keep_bounds();
         true
+    }
+
+    /// The held records that own lines of the line's key, or may take this one without owning it: a blank line goes on only with
+    /// the record that the line before it belonged to.
+    fn candidates(&mut self, line: &Line<'_>) -> Vec<Candidate> {
+        if self.waiting.nothing_held() {
+            return Vec::new();
+        }
+        let candidate = |held: &Held, owns| Candidate {
+            id: held.id,
+            touched: held.touched,
+            owns,
+        };
+        let own = self.waiting.owners(line.key).map(|held| candidate(held, true));
+        let mut found: Vec<Candidate> = own.collect();
+        if line::is_blank(line.body) {
+            let last_key = self.tags.get(line.source.tag, &self.config).last_key[line.stderr];
+            let last = self.waiting.owners(last_key).filter(|held| {
+                held.key == last_key && held.outer.contains(&line.key) && !held.owns(line.key)
+            });
+            found.extend(last.map(|held| candidate(held, false)));
+        } else {
+            let adopters = self.waiting.adopters(line.key, self.call);
+            found.extend(adopters.map(|held| candidate(held, false)));
+        }
+        found
     }
 
     /// Closes the records that own lines of the line's key, for these stand before it; all but the one that takes it.
@@ -170,13 +192,12 @@ impl Filter {
         if !self.waiting.is_owned(line.key) {
             return;
         }
-        let owns = |held: &Held| {
-            held.stream == line.stream
-                && held.owns(line.key)
-                && taker != Some(held.id)
-                && !is_anothers(held, line.body)
-        };
-        while let Some(index) = self.waiting.held().iter().position(owns) {
+        let ends = |held: &&Held| taker != Some(held.id) && !is_anothers(held, line.body);
+        loop {
+            let next = self.waiting.owners(line.key).find(ends).map(|held| held.id);
+            let Some(index) = next.and_then(|id| self.waiting.place(id)) else {
+                return;
+            };
             self.close(index);
         }
     }
@@ -222,7 +243,6 @@ impl Filter {
             return None;
         }
         let before = std::mem::replace(&mut held.shape, shape);
-        held.touched = self.call;
         held.fields.add(&line.fields);
         let key = held.key;
         if logged {
@@ -241,6 +261,7 @@ impl Filter {
         if let Step::Exception(from, to) = step {
             held.fields.exception = text[from..to].to_vec();
         }
+        self.waiting.touch(index, self.call);
         let stray = line.given_up.or((foreign && !blank).then_some(line.key));
         if let Some(key) = stray {
             self.waiting.adopt(index, key);

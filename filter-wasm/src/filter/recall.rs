@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use crate::fields::{self, Fields};
 use crate::find;
-use crate::hold::Held;
+use crate::hold::{Key, Waiting};
 use crate::json::{Escapes, Span};
 use crate::line;
 use crate::prefix::Prefix;
@@ -76,16 +76,17 @@ impl Filter {
                 own
             }
         };
-        if self.waiting.is_adopted(line_key) && !own_record() {
-            let call = self.call;
-            let may_follow = Shape::may_follow_announcement(&escaped[left.head..]);
-            let adopts = |held: &Held| {
-                let may = held.may_adopt(call) && (may_follow || !held.shape.is_announcement());
-                held.outer.contains(&line_key) && (left.blank || may)
-            };
-            if self.waiting.held().iter().any(adopts) {
-                return None;
-            }
+        let may_be_anothers = if left.blank {
+            let last_key = memory.last_key[layout.stderr];
+            let mut last = self.waiting.owners(last_key);
+            last.any(|held| held.key == last_key && held.outer.contains(&line_key))
+        } else {
+            self.waiting.is_adopted(line_key, self.call)
+                && !own_record()
+                && may_be_adopted(&self.waiting, self.call, line_key, &escaped[left.head..])
+        };
+        if may_be_anothers {
+            return None;
         }
         let (end, stderr) = (layout.end(&line), layout.stderr);
         let label = left.label.and_then(|label| label.of_line(escaped));
@@ -177,6 +178,15 @@ impl Filter {
             self.seen.put(key, Seen::Line(left));
         }
     }
+}
+
+/// Some held record may take this line without owning its key. Not inlined: see [`Filter::read_record`].
+#[inline(never)]
+fn may_be_adopted(waiting: &Waiting, call: u64, key: Key, text: &[u8]) -> bool {
+    let may_follow = Shape::may_follow_announcement(text);
+    waiting
+        .adopters(key, call)
+        .any(|held| may_follow || !held.shape.is_announcement())
 }
 
 /// Where in the escaped line the numbers stand that its fields say.
