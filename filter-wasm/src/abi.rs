@@ -17,30 +17,20 @@ const CONFIG_FILE: &str = "rank_filter.toml";
 const MAX_CONFIG: usize = 1 << 20;
 
 thread_local! {
-    static INSTANCE: RefCell<Option<Instance>> = const { RefCell::new(None) };
+    static INSTANCE: RefCell<Option<Filter>> = const { RefCell::new(None) };
 }
 
-struct Instance {
-    filter: Filter,
-    /// The answer with its NUL; lives until the next call.
-    answer: Vec<u8>,
-}
-
-impl Instance {
-    #[cold]
-    fn new() -> Self {
-        let text = wasi::read_accessible(CONFIG_FILE, MAX_CONFIG).unwrap_or_default();
-        let (config, problems) = Config::parse(&String::from_utf8_lossy(&text));
-        let mut filter = Filter::new(config);
-        filter.report(&problems);
-        if let Some(file) = FolderFile::open() {
-            filter.recover(Box::new(file));
-        }
-        Instance {
-            filter,
-            answer: Vec::new(),
-        }
+/// A filter as the folders configure it, with the spool.
+#[cold]
+fn new_filter() -> Filter {
+    let text = wasi::read_accessible(CONFIG_FILE, MAX_CONFIG).unwrap_or_default();
+    let (config, problems) = Config::parse(&String::from_utf8_lossy(&text));
+    let mut filter = Filter::new(config);
+    filter.report(&problems);
+    if let Some(file) = FolderFile::open() {
+        filter.recover(Box::new(file));
     }
+    filter
 }
 
 unsafe extern "C" {
@@ -111,16 +101,11 @@ pub unsafe extern "C" fn rank_filter(
         let Ok(mut instance) = instance.try_borrow_mut() else {
             return record;
         };
-        let Instance { filter, answer } = instance.get_or_insert_with(Instance::new);
+        let filter = instance.get_or_insert_with(new_filter);
         match filter.record(tag, sec, nsec, text) {
             Output::Unchanged => record,
             Output::Nothing => c"".as_ptr().cast(),
-            Output::Record(out) => {
-                answer.clear();
-                answer.extend_from_slice(out);
-                answer.push(0);
-                answer.as_ptr()
-            }
+            Output::Record(_) => filter.terminated().as_ptr(),
         }
     })
 }

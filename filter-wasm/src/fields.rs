@@ -17,6 +17,10 @@ const LEVEL: usize = 7;
 const EXCEPTION: usize = 8;
 pub(crate) const STEP: usize = 9;
 
+/// What stands before the value of a rank and of a step.
+pub(crate) const RANK_MEMBER: &[u8] = b",\"rank\":\"";
+pub(crate) const STEP_MEMBER: &[u8] = b",\"step\":\"";
+
 /// What is known about one record.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Fields {
@@ -138,7 +142,7 @@ impl Common {
 
 /// Appends a member with what the lines say, or else with what is known of the pod; none when neither is.
 fn push(out: &mut Vec<u8>, field: usize, said: Option<u64>, known: &[u8]) {
-    let mut number = [0u8; 20];
+    let mut number = [0; 24];
     let value = match said {
         Some(said) => json::decimal(said, &mut number),
         None if known.is_empty() => return,
@@ -147,14 +151,11 @@ fn push(out: &mut Vec<u8>, field: usize, said: Option<u64>, known: &[u8]) {
     json::push_escaped(out, OWN_FIELDS[field], value);
 }
 
-/// Appends a member with a number that stands in a line.
-pub(crate) fn push_number(out: &mut Vec<u8>, field: usize, digits: &[u8]) {
-    let zeros = digits
-        .iter()
-        .take(digits.len().saturating_sub(1))
-        .take_while(|&&b| b == b'0')
-        .count();
-    json::push_escaped(out, OWN_FIELDS[field], &digits[zeros..]);
+/// A number's digits as they stand in a line, without zeros before them.
+pub(crate) fn significant(digits: &[u8]) -> &[u8] {
+    let most = digits.len().saturating_sub(1);
+    let zeros = digits[..most].iter().take_while(|&&b| b == b'0').count();
+    &digits[zeros..]
 }
 
 /// The step that a training loop prints: `step 19/40`, `step: 10`, `global_step=3`, `iteration        7/  500000`, `iter 10: …`,

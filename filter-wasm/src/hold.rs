@@ -1,11 +1,8 @@
-//! Records that wait: the held ones, which may go on, and the complete ones, which wait for a free call.
+//! Records that may go on. Complete ones, which wait for a free call, are in [`crate::queue`].
 //!
-//! A call gives back at most one record, so complete ones queue up, in order, each under its tag. While the queue of a tag is not
-//! empty, every call of that tag takes one out, so the number of waiting records only grows when a line is held. Tags that
-//! fall silent leave their records to the ticks; where more of them wait than may be held, any call takes one out. This module
-//! knows keys as numbers and shapes as values; what a line looks like is none of its business.
+//! This module knows keys as numbers and shapes as values; what a line looks like is none of its business.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 
 use crate::fields::Fields;
@@ -98,67 +95,47 @@ impl Held {
     }
 }
 
-/// A complete record.
-#[derive(Debug)]
-pub(crate) struct Ready {
-    pub tag: u64,
-    pub record: Vec<u8>,
-    /// Numbers of the calls that its lines came with.
-    pub calls: Vec<u64>,
-}
-
-impl Ready {
-    fn bytes(&self) -> usize {
-        self.record.len() + 8 * self.calls.len() + 64
-    }
-}
-
-/// One fewer of the key; no entry for none.
-fn count_down(counts: &mut HashMap<u64, usize, BuildHasherDefault<Identity>>, key: u64) {
-    if let Some(count) = counts.get_mut(&key) {
-        *count -= 1;
-        if *count == 0 {
-            counts.remove(&key);
-        }
-    }
-}
-
-/// The held records that may take lines of some key without owning it.
+/// The held records that take lines of one key.
 #[derive(Debug, Default)]
-struct Adopters {
-    count: usize,
-    /// The last call that brought one of them a line.
+pub(crate) struct Takers {
+    /// Ids of those that own lines of it, oldest first.
+    owners: Vec<u64>,
+    /// How many may take some without owning them.
+    adopters: usize,
+    /// The last call that brought one of these a line.
     touched: u64,
 }
 
-/// Everything that waits.
+impl Takers {
+    /// Some held record owns lines of the key.
+    pub(crate) fn own(&self) -> bool {
+        !self.owners.is_empty()
+    }
+
+    /// Some held record may take lines of the key without owning it, and had a line lately.
+    pub(crate) fn may_adopt(&self, call: u64) -> bool {
+        self.adopters > 0 && call.saturating_sub(self.touched) <= ADOPTING_CALLS
+    }
+}
+
+/// The held records.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
     /// Oldest first, so that their ids grow.
     held: Vec<Held>,
     held_bytes: usize,
-    /// Ids of the held records that own lines of each key, oldest first; no entry for none.
-    owners: HashMap<Key, Vec<u64>, BuildHasherDefault<Identity>>,
-    adopters: HashMap<Key, Adopters, BuildHasherDefault<Identity>>,
+    /// By key; no entry for none.
+    takers: HashMap<Key, Takers, BuildHasherDefault<Identity>>,
     /// How many held records have lines that may begin with numbers.
     numbered: usize,
     /// No held record's last line is older, ns since the epoch.
     oldest: u64,
-    ready: VecDeque<Ready>,
-    ready_bytes: usize,
-    /// How many complete records each tag has, of those that have any.
-    ready_of: HashMap<u64, usize, BuildHasherDefault<Identity>>,
     spare: Vec<Vec<u8>>,
-    spare_calls: Vec<u64>,
 }
 
 impl Waiting {
     pub(crate) fn nothing_held(&self) -> bool {
         self.held.is_empty()
-    }
-
-    pub(crate) fn count(&self) -> usize {
-        self.held.len() + self.ready.len()
     }
 
     /// Bytes of the held records.
@@ -189,9 +166,9 @@ impl Waiting {
             self.note_owner(key, held.id);
         }
         for &key in &held.outer {
-            let adopters = self.adopters.entry(key).or_default();
-            adopters.count += 1;
-            adopters.touched = held.touched;
+            let takers = self.takers.entry(key).or_default();
+            takers.adopters += 1;
+            takers.touched = held.touched;
         }
         self.numbered += usize::from(held.shape.is_numbered());
         self.oldest = if self.held.is_empty() {
@@ -209,7 +186,7 @@ impl Waiting {
     }
 
     fn note_owner(&mut self, key: Key, id: u64) {
-        let owners = self.owners.entry(key).or_default();
+        let owners = &mut self.takers.entry(key).or_default().owners;
         let older = owners.partition_point(|&other| other <= id);
         owners.insert(older, id);
     }
@@ -219,8 +196,8 @@ impl Waiting {
         let held = &mut self.held[index];
         held.touched = call;
         for key in &held.outer {
-            if let Some(adopters) = self.adopters.get_mut(key) {
-                adopters.touched = call;
+            if let Some(takers) = self.takers.get_mut(key) {
+                takers.touched = call;
             }
         }
     }
@@ -235,37 +212,26 @@ impl Waiting {
         }
     }
 
-    /// A held record owns lines of this key. Mostly none does, and many may be held.
-    pub(crate) fn is_owned(&self, key: Key) -> bool {
-        !self.held.is_empty() && self.owners.contains_key(&key)
+    /// Who takes lines of this key. Mostly nobody does, and many records may be held.
+    pub(crate) fn takers(&self, key: Key) -> Option<&Takers> {
+        if self.held.is_empty() {
+            return None;
+        }
+        self.takers.get(&key)
     }
 
     /// The held records that own lines of this key, oldest first.
     pub(crate) fn owners(&self, key: Key) -> impl Iterator<Item = &Held> {
-        let ids = self.owners.get(&key).filter(|_| !self.held.is_empty());
-        ids.into_iter()
-            .flatten()
-            .filter_map(|&id| self.held.get(self.place(id)?))
+        let owners = self.takers(key).into_iter().flat_map(|takers| &takers.owners);
+        owners.filter_map(|&id| self.held.get(self.place(id)?))
     }
 
     /// The held records that may take a line of this key now without owning it.
     pub(crate) fn adopters(&self, key: Key, call: u64) -> impl Iterator<Item = &Held> {
-        let held = if self.is_adopted(key, call) {
-            self.held()
-        } else {
-            &[]
-        };
+        let may = self.takers(key).is_some_and(|takers| takers.may_adopt(call));
+        let held = if may { self.held() } else { &[] };
         held.iter()
             .filter(move |held| held.may_adopt(call) && held.outer.contains(&key) && !held.owns(key))
-    }
-
-    /// Some held record may take lines of this key without owning it, and had a line lately. Mostly none did, and many are held.
-    pub(crate) fn is_adopted(&self, key: Key, call: u64) -> bool {
-        !self.held.is_empty()
-            && self
-                .adopters
-                .get(&key)
-                .is_some_and(|adopters| call.saturating_sub(adopters.touched) <= ADOPTING_CALLS)
     }
 
     /// Where the record with this id is held.
@@ -325,74 +291,22 @@ impl Waiting {
         if self.numbered > 0 {
             self.numbered = self.held.iter().filter(|held| held.shape.is_numbered()).count();
         }
-        for key in held.adopted.iter().chain([&held.key]) {
-            if let Some(owners) = self.owners.get_mut(key) {
-                owners.retain(|&id| id != held.id);
-                if owners.is_empty() {
-                    self.owners.remove(key);
-                }
-            }
+        for &key in held.adopted.iter().chain([&held.key]) {
+            self.change_takers(key, |takers| takers.owners.retain(|&id| id != held.id));
         }
-        for key in &held.outer {
-            if let Some(adopters) = self.adopters.get_mut(key) {
-                adopters.count -= 1;
-                if adopters.count == 0 {
-                    self.adopters.remove(key);
-                }
-            }
+        for &key in &held.outer {
+            self.change_takers(key, |takers| takers.adopters -= 1);
         }
         held
     }
 
-    pub(crate) fn queue(&mut self, ready: Ready) {
-        self.ready_bytes += ready.bytes();
-        *self.ready_of.entry(ready.tag).or_default() += 1;
-        self.ready.push_back(ready);
-    }
-
-    pub(crate) fn has_ready(&self, tag: u64) -> bool {
-        match self.ready.front() {
-            None => false,
-            Some(first) => first.tag == tag || self.ready_of.contains_key(&tag),
+    fn change_takers(&mut self, key: Key, change: impl FnOnce(&mut Takers)) {
+        if let Some(takers) = self.takers.get_mut(&key) {
+            change(takers);
+            if takers.owners.is_empty() && takers.adopters == 0 {
+                self.takers.remove(&key);
+            }
         }
-    }
-
-    /// More complete records wait than may be held.
-    pub(crate) fn is_crowded(&self, records: usize, bytes: usize) -> bool {
-        self.ready.len() > records || self.ready_bytes > bytes
-    }
-
-    /// The oldest complete record, of one tag or of any.
-    pub(crate) fn take(&mut self, tag: Option<u64>) -> Option<Ready> {
-        if tag.is_some_and(|tag| !self.has_ready(tag)) {
-            return None;
-        }
-        let index = self
-            .ready
-            .iter()
-            .position(|ready| tag.is_none_or(|tag| tag == ready.tag))?;
-        let ready = self.ready.remove(index)?;
-        self.ready_bytes = self.ready_bytes.saturating_sub(ready.bytes());
-        count_down(&mut self.ready_of, ready.tag);
-        Some(ready)
-    }
-
-    /// Puts a record in line and gives the oldest one of its tag, which may be the same.
-    pub(crate) fn exchange(&mut self, ready: Ready) -> Option<Ready> {
-        if !self.has_ready(ready.tag) {
-            return Some(ready);
-        }
-        let tag = ready.tag;
-        self.ready_bytes += ready.bytes();
-        self.ready.push_back(ready);
-        let oldest = if self.ready.front()?.tag == tag {
-            self.ready.pop_front()?
-        } else {
-            let index = self.ready.iter().position(|ready| ready.tag == tag)?;
-            self.ready.remove(index)?
-        };
-        self.ready_bytes = self.ready_bytes.saturating_sub(oldest.bytes());
-        Some(oldest)
     }
 
     /// An empty buffer, used before where there is one.
@@ -405,21 +319,6 @@ impl Waiting {
         if self.spare.len() < 16 && buffer.capacity() <= 64 << 10 {
             buffer.clear();
             self.spare.push(buffer);
-        }
-    }
-
-    /// A list of the one call, in memory that was used before.
-    pub(crate) fn call_alone(&mut self, call: u64) -> Vec<u64> {
-        let mut calls = std::mem::take(&mut self.spare_calls);
-        calls.clear();
-        calls.push(call);
-        calls
-    }
-
-    /// Takes a list back.
-    pub(crate) fn recycle_calls(&mut self, calls: Vec<u64>) {
-        if calls.capacity() <= 64 {
-            self.spare_calls = calls;
         }
     }
 }

@@ -35,6 +35,7 @@ mod layout;
 mod line;
 mod partial;
 mod prefix;
+mod queue;
 mod rank;
 mod rules;
 mod seen;

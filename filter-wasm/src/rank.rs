@@ -88,10 +88,10 @@ impl RankMemory {
         self.group.is_open()
     }
 
-    /// A line like one that was judged before: its label, or that it has none.
-    pub(crate) fn see_again(&mut self, label: Option<Label>, unlabelled: bool, stderr: usize) {
+    /// A line like one that was judged before: the label of that one, or that it has none.
+    pub(crate) fn see_again(&mut self, line: &[u8], label: Option<Label>, unlabelled: bool, stderr: usize) {
         match label {
-            Some(label) => self.labels.see_believed(label, stderr),
+            Some(label) => self.labels.see_again(line, label, stderr),
             None if unlabelled => self.labels.see_unlabelled(stderr),
             None => {}
         }

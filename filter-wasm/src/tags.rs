@@ -196,12 +196,17 @@ impl Tag {
     /// A number for everything that is known of the tag and that a line's fields depend on: where it is the same, be it of
     /// another tag, lines fare alike in records of one kind of layouts.
     pub(crate) fn state(&mut self) -> u64 {
-        let changes = (self.changes, self.ranks.changes());
+        let changes = self.changes();
         if self.known_at != Some(changes) {
             self.known_at = Some(changes);
             self.known = self.hash_of_known();
         }
         self.known
+    }
+
+    /// How often what is known of the tag has changed, or was said again.
+    pub(crate) fn changes(&self) -> (u32, u32) {
+        (self.changes, self.ranks.changes())
     }
 
     #[cold]

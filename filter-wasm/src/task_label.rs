@@ -27,7 +27,7 @@ impl Label {
     const FORMS: usize = Self::BRACKETED + 1;
 
     /// The label of a line that begins with the same text but for its digits.
-    pub(crate) fn of_line(self, line: &[u8]) -> Option<Self> {
+    fn of_line(self, line: &[u8]) -> Option<Self> {
         let from = line.iter().position(u8::is_ascii_digit)?;
         let (number, _) = prefix::number(line, from)?;
         Some(Label { number, ..self })
@@ -83,9 +83,18 @@ impl TaskLabels {
         self.forms.iter().fold(0, |bits, form| bits << 1 | bit(form))
     }
 
-    /// Takes a label of a form that is believed.
-    pub(crate) fn see_believed(&mut self, label: Label, stderr: usize) {
-        self.last[stderr] = Some(label);
+    /// Takes the label of a line that begins as another one with this label does, but for its digits.
+    pub(crate) fn see_again(&mut self, line: &[u8], label: Label, stderr: usize) {
+        // A form that is believed stays so, and the numbers of its labels are not looked at any more.
+        let believed = self
+            .forms
+            .get(label.form)
+            .is_some_and(|form| form.points >= BELIEVED);
+        self.last[stderr] = if believed {
+            Some(label)
+        } else {
+            label.of_line(line).or(Some(label))
+        };
     }
 
     /// Takes a line's label and says whether it is believed. `body` stands behind the label; `stderr` is 1 for stderr.

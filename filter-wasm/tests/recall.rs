@@ -9,7 +9,7 @@ use serde_json::json;
 const NO_SHORT_WAY: &str = "prefix_patterns = ['never(?P<rank>[0-9])never']";
 
 /// Kinds of lines; `N` stands for numbers.
-const KINDS: [&str; 34] = [
+const KINDS: [&str; 35] = [
     "loss N.NNN at N",
     "Epoch: [N]  [ N/4571]  eta: 0:02:08    time: 0.N",
     "\tmodule.decoder.layers.N.weight",
@@ -39,6 +39,7 @@ const KINDS: [&str; 34] = [
     "  restart_count=N",
     "  global_ranks=[N]",
     "TORCHELASTIC_RESTART_COUNT=N",
+    "All distributed processes registered. Starting with N processes",
     "/w/data.pyN: UserWarning: N is odd",
     "/w/data.py:N: UserWarning: N is odd",
     "\u{1b}[3Nmcolours N\u{1b}[0m",
@@ -140,5 +141,22 @@ proptest! {
     fn the_short_way_is_taken_often(calls in prop::collection::vec(call(), 1..160), kinds in prop::collection::vec(0..KINDS.len(), 3)) {
         let calls: Vec<Call> = calls.into_iter().map(|call| Call { kind: kinds[call.kind % 3], ..call }).collect();
         prop_assert_eq!(run("", &calls), run(NO_SHORT_WAY, &calls));
+    }
+}
+
+/// A launcher's line that says what was known already is no less a launcher's line when it comes with another number.
+#[test]
+fn what_a_launcher_says_again_is_read_again() {
+    let mut filter = Filter::new(Config::default());
+    for size in [16, 16, 16, 64, 64, 16] {
+        let line = format!("All distributed processes registered. Starting with {size} processes");
+        for line in [line.as_str(), "loss 1"] {
+            let record = json!({ "log": line }).to_string();
+            let Output::Record(out) = filter.record(b"kube.a", 1, 0, record.as_bytes()) else {
+                panic!("{line} left without fields");
+            };
+            let out: serde_json::Value = serde_json::from_slice(out).unwrap();
+            assert_eq!(out["world_size"], size.to_string());
+        }
     }
 }

@@ -3,8 +3,9 @@
 use crate::find;
 use std::borrow::Cow;
 
-use crate::hold::{Blank, Ready};
+use crate::hold::Blank;
 use crate::json::{self, Escapes};
+use crate::queue::Ready;
 use crate::text;
 
 use super::examine::{Line, Source};
@@ -32,13 +33,13 @@ impl Filter {
         push_time(&mut out, held.first_ts);
         out.extend_from_slice(&held.record[held.end..]);
         let tag = held.tag;
-        self.waiting.queue(Ready {
+        self.queue.push(Ready {
             tag,
             record: out,
             calls: held.calls,
         });
         for Blank { record, calls, .. } in held.tail {
-            self.waiting.queue(Ready { tag, record, calls });
+            self.queue.push(Ready { tag, record, calls });
         }
         self.waiting.recycle(held.record);
         self.waiting.recycle(held.text);
@@ -55,7 +56,7 @@ impl Filter {
             earlier,
         } = line.source;
         let text = self.shown(line);
-        let behind = self.recovering || self.waiting.has_ready(tag);
+        let behind = self.recovering || self.queue.has(tag);
         if text.is_none() && !late {
             self.remember(line);
         }
@@ -85,7 +86,7 @@ impl Filter {
             return Decision::Out;
         }
         let calls = self.calls_of(line.source);
-        self.waiting.queue(Ready {
+        self.queue.push(Ready {
             tag,
             record: out,
             calls,
@@ -120,8 +121,7 @@ impl Filter {
             return Decision::Nothing;
         }
         let (records, bytes) = (self.config.max_held_records, self.config.max_held_bytes);
-        if self.emit_queued(Some(tag)) || (self.waiting.is_crowded(records, bytes) && self.emit_queued(None))
-        {
+        if self.emit_queued(Some(tag)) || (self.queue.is_crowded(records, bytes) && self.emit_queued(None)) {
             Decision::Out
         } else {
             Decision::Nothing
@@ -129,28 +129,13 @@ impl Filter {
     }
 
     pub(super) fn emit_queued(&mut self, tag: Option<u64>) -> bool {
-        let Some(Ready { record, calls, .. }) = self.waiting.take(tag) else {
+        let Some(Ready { record, calls, .. }) = self.queue.take(tag) else {
             return false;
         };
         self.spool.release(&calls);
         let old = std::mem::replace(&mut self.out, record);
         self.waiting.recycle(old);
-        self.waiting.recycle_calls(calls);
         true
-    }
-
-    /// Puts the record of the call at hand in line, behind those of its tag, and lets the first of these leave.
-    pub(super) fn leave_behind(&mut self, tag: u64, record: Vec<u8>) -> Decision {
-        self.kept_back = true;
-        let calls = self.waiting.call_alone(self.call);
-        let Some(Ready { record, calls, .. }) = self.waiting.exchange(Ready { tag, record, calls }) else {
-            return Decision::Nothing;
-        };
-        self.spool.release(&calls);
-        let old = std::mem::replace(&mut self.out, record);
-        self.waiting.recycle(old);
-        self.waiting.recycle_calls(calls);
-        Decision::Out
     }
 
     /// The escaped text to show instead of the line's own: without redraws of its bar, or without its prefixes.
@@ -189,9 +174,59 @@ pub(super) fn push_members(line: &Line<'_>, text: Option<&[u8]>, out: &mut Vec<u
     out.extend_from_slice(&record[newline..scan.end]);
 }
 
+/// What stands before a record's own time.
+pub(super) const TIME_MEMBER: &[u8] = b",\"rankline_ts\":\"";
+
 /// Appends the record's own time, for one that leaves on another call.
 pub(super) fn push_time(out: &mut Vec<u8>, ts: u64) {
-    out.extend_from_slice(b",\"rankline_ts\":\"");
+    out.extend_from_slice(TIME_MEMBER);
     json::push_decimal(out, ts);
     out.push(b'"');
+}
+
+/// The member that [`push_time`] appends. Times that follow each other mostly differ in their last digits alone.
+#[derive(Debug, Default)]
+pub(super) struct TimeMember {
+    text: Vec<u8>,
+    /// The time without its last eight digits.
+    higher: u64,
+}
+
+impl TimeMember {
+    pub(super) fn of(&mut self, ts: u64) -> &[u8] {
+        let (higher, eight) = json::last_eight_digits(ts);
+        if higher == 0 || higher != self.higher {
+            self.text.clear();
+            push_time(&mut self.text, ts);
+            self.higher = higher;
+        } else if let Some((_, [digits @ .., _quote])) = self.text.split_last_chunk_mut::<9>() {
+            *digits = eight;
+        }
+        &self.text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_member_says_the_time_whatever_it_was_before() {
+        let mut member = TimeMember::default();
+        for ts in [
+            0,
+            7,
+            99_999_999,
+            100_000_000,
+            1_764_000_000_000_000_000,
+            1_764_000_000_012_345_678,
+            3,
+            1_764_000_000_099_999_999,
+            u64::MAX,
+            u64::MAX - 1,
+            100_000_001,
+        ] {
+            assert_eq!(member.of(ts), format!(",\"rankline_ts\":\"{ts}\"").as_bytes());
+        }
+    }
 }

@@ -15,15 +15,17 @@ use std::hash::BuildHasherDefault;
 use crate::config::{Config, ConfigProblem};
 use crate::fields::Fields;
 use crate::find;
-use crate::hold::{Ready, Waiting};
-use crate::json::{self, Escapes, Scan, Span};
+use crate::hold::Waiting;
+use crate::json::{self, Escapes, Scan};
 use crate::partial::{Limits, Part, Partial, Partials};
+use crate::queue::{Queue, Ready};
 use crate::rules::Rules;
 use crate::seen::SeenLines;
 use crate::spool::{Batch, Call, Spool};
 use crate::tags::{self, Identity, Tags};
 use crate::text;
 
+use emit::TimeMember;
 use examine::Source;
 use recall::Asked;
 
@@ -50,10 +52,13 @@ enum Decision {
 #[derive(Debug)]
 pub struct Filter {
     config: Config,
+    /// `max_age_ms` in ns: multiplying at each call costs as much as a short way's look at the line.
+    max_age_ns: u64,
     /// Configured patterns, where there are any.
     rules: Option<Box<Rules>>,
     tags: Tags,
     waiting: Waiting,
+    queue: Queue,
     partials: Partials,
     spool: Spool,
     /// Number of the current call.
@@ -73,6 +78,8 @@ pub struct Filter {
     asked: Option<Asked>,
     /// The record given back last.
     out: Vec<u8>,
+    /// The time of the record that was put behind others last.
+    time_member: TimeMember,
     /// The line without its escapes.
     plain: Vec<u8>,
     /// The line without its colours.
@@ -84,9 +91,11 @@ impl Filter {
     pub fn new(config: Config) -> Self {
         Self {
             rules: Rules::new(&config),
+            max_age_ns: config.max_age_ms.saturating_mul(1_000_000),
             config,
             tags: Tags::default(),
             waiting: Waiting::default(),
+            queue: Queue::default(),
             partials: Partials::default(),
             spool: Spool::default(),
             call: 0,
@@ -97,6 +106,7 @@ impl Filter {
             seen: SeenLines::default(),
             asked: None,
             out: Vec::new(),
+            time_member: TimeMember::default(),
             plain: Vec::new(),
             clean: Vec::new(),
         }
@@ -114,7 +124,7 @@ impl Filter {
         let mut record = b"{\"log\":\"".to_vec();
         json::escape(message.as_bytes(), &mut record);
         record.extend_from_slice(b"\",\"level\":\"error\",\"app\":\"rank_filter\"}");
-        self.waiting.queue(Ready {
+        self.queue.push(Ready {
             tag: tags::hash(0, self.config.tick_tag.as_bytes()),
             record,
             calls: Vec::new(),
@@ -147,6 +157,12 @@ impl Filter {
             Decision::Out => Output::Record(&self.out),
             Decision::Nothing => Output::Nothing,
         }
+    }
+
+    /// The record given back last, with a NUL behind it, until the next call.
+    pub fn terminated(&mut self) -> &[u8] {
+        self.out.push(0);
+        &self.out
     }
 
     /// One record that is complete and only waits for a free call.
@@ -196,7 +212,7 @@ impl Filter {
 
     /// How many records are held or wait for a free call.
     pub fn pending(&self) -> usize {
-        self.waiting.count() + self.partials.count()
+        self.waiting.held_records() + self.queue.len() + self.partials.count()
     }
 
     /// One record, and its place in the spool if its line is kept back.
@@ -223,22 +239,19 @@ impl Filter {
 
     fn handle_record(&mut self, tag: u64, ts: u64, record: &[u8]) -> Decision {
         self.asked = None;
-        let memory = self.tags.get(tag, &self.config);
-        let known = memory.layouts.find(record);
-        if let Some((layout, line)) = known.clone()
-            && let Some(decision) = self.recall(tag, ts, record, layout, line)
-        {
-            return decision;
+        match self.recall(tag, ts, record) {
+            Some(decision) => decision,
+            None => self.read_record(tag, ts, record),
         }
-        self.read_record(tag, ts, record, known)
     }
 
-    /// A record whose like was not seen. `known`: its layout's place and its line, where the layout is known.
+    /// A record whose like was not seen.
     ///
     /// Not inlined: an interpreter prepares all of a function's variables at each call, and most calls don't come here.
     #[inline(never)]
-    fn read_record(&mut self, tag: u64, ts: u64, record: &[u8], known: Option<(usize, Span)>) -> Decision {
+    fn read_record(&mut self, tag: u64, ts: u64, record: &[u8]) -> Decision {
         let memory = self.tags.get(tag, &self.config);
+        let known = memory.layouts.find(record);
         let scan = match known.and_then(|(layout, line)| memory.layouts.at(layout).scan(record, line)) {
             Some(scan) => scan,
             None => {
@@ -321,7 +334,7 @@ impl Filter {
             emit::push_time(&mut out, partial.ts);
             out.push(b'}');
         }
-        self.waiting.queue(Ready {
+        self.queue.push(Ready {
             tag: partial.tag,
             record: out,
             calls: partial.calls,

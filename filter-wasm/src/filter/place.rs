@@ -189,9 +189,6 @@ impl Filter {
 
     /// Closes the records that own lines of the line's key, for these stand before it; all but the one that takes it.
     fn close_owners(&mut self, line: &Line<'_>, taker: Option<u64>) {
-        if !self.waiting.is_owned(line.key) {
-            return;
-        }
         let ends = |held: &&Held| taker != Some(held.id) && !is_anothers(held, line.body);
         loop {
             let next = self.waiting.owners(line.key).find(ends).map(|held| held.id);
@@ -367,7 +364,7 @@ impl Filter {
 
     /// Closes records of the tag that wait since long before this line.
     fn close_aged(&mut self, tag: u64, ts: u64) {
-        let limit = self.config.max_age_ms.saturating_mul(1_000_000);
+        let limit = self.max_age_ns;
         if !self.waiting.has_aged(ts, limit) {
             return;
         }

@@ -4,43 +4,39 @@ use std::cell::Cell;
 
 use crate::fields::{self, Fields};
 use crate::find;
-use crate::hold::{Key, Waiting};
-use crate::json::{Escapes, Span};
+use crate::hold::{Key, Takers, Waiting};
+use crate::json::{Escapes, Span, Writer};
 use crate::line;
 use crate::prefix::Prefix;
 use crate::rank;
-use crate::seen::{self, Left, MAX_FIELDS, MAX_HEAD, Seen};
+use crate::seen::{self, Left, MAX_FIELDS, MAX_HEAD, Number, Seen};
 use crate::shape::Shape;
 use crate::tags;
 
-use super::examine::{self, Line};
-use super::{Decision, Filter, emit};
+use super::examine::Line;
+use super::{Decision, Filter};
+
+/// Most bytes that a record gets beside its fields: its time, a NUL.
+const MOST_BESIDE: usize = 48;
 
 /// A line whose like was not seen.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Asked {
-    /// What was known of its stream before it was read.
-    state: u64,
+    /// How often what is known of its stream had changed before it was read.
+    changes: (u32, u32),
     /// The key that it was not found by.
     key: u64,
 }
 
 impl Filter {
-    /// What becomes of the record, when it became of a line like it before and nothing stands in between. `layout`: the place
-    /// of its layout, `line`: where its line stands.
-    pub(super) fn recall(
-        &mut self,
-        tag: u64,
-        ts: u64,
-        record: &[u8],
-        layout: usize,
-        line: Span,
-    ) -> Option<Decision> {
+    /// What becomes of the record, when it became of a line like it before and nothing stands in between.
+    pub(super) fn recall(&mut self, tag: u64, ts: u64, record: &[u8]) -> Option<Decision> {
         // Configured patterns may ask for digits.
         if self.rules.is_some() || self.recovering {
             return None;
         }
         let memory = self.tags.get(tag, &self.config);
+        let (layout, line) = memory.layouts.find(record)?;
         if memory.ranks.is_reading_block() {
             return None;
         }
@@ -56,15 +52,19 @@ impl Filter {
             found => found,
         };
         let Some(Seen::Line(left)) = found else {
-            self.asked = Some(Asked { state, key });
+            let changes = memory.changes();
+            self.asked = Some(Asked { changes, key });
             return None;
         };
-        let line_key = examine::key_of(layout.stream, &escaped[..left.head]);
-        let limit = self.config.max_age_ms.saturating_mul(1_000_000);
-        if self.waiting.has_aged(ts, limit) || self.waiting.has_numbered() {
+        let line_key = match &escaped[left.writer.clone()] {
+            [] => layout.stream,
+            writer => tags::hash(layout.stream, writer),
+        };
+        if self.waiting.has_aged(ts, self.max_age_ns) || self.waiting.has_numbered() {
             return None;
         }
-        if self.waiting.is_owned(line_key) {
+        let takers = self.waiting.takers(line_key);
+        if takers.is_some_and(Takers::own) {
             return None;
         }
         // Read with its escapes a line may look less, but never more like the beginning of a record.
@@ -81,7 +81,7 @@ impl Filter {
             let mut last = self.waiting.owners(last_key);
             last.any(|held| held.key == last_key && held.outer.contains(&line_key))
         } else {
-            self.waiting.is_adopted(line_key, self.call)
+            takers.is_some_and(|takers| takers.may_adopt(self.call))
                 && !own_record()
                 && may_be_adopted(&self.waiting, self.call, line_key, &escaped[left.head..])
         };
@@ -89,43 +89,33 @@ impl Filter {
             return None;
         }
         let (end, stderr) = (layout.end(&line), layout.stderr);
-        let label = left.label.and_then(|label| label.of_line(escaped));
-        memory.ranks.see_again(label, left.unlabelled, stderr);
+        memory
+            .ranks
+            .see_again(escaped, left.label, left.unlabelled, stderr);
         memory.last_key[stderr] = line_key;
-        let behind = self.waiting.has_ready(tag);
-        if !behind && left.rank.is_none() && left.fields.is_empty() && left.step.is_none() {
+        let behind = self.queue.of(tag);
+        if behind.is_none() && left.fields.is_empty() {
             return Some(Decision::Unchanged);
         }
-        let mut out = if behind {
-            self.waiting.buffer()
-        } else {
-            std::mem::take(&mut self.out)
-        };
-        out.clear();
-        out.reserve(record.len() + left.fields.len() + 96);
-        out.extend_from_slice(&record[..end]);
-        if let Some(span) = &left.rank {
-            fields::push_number(&mut out, fields::RANK, &escaped[span.clone()]);
+        let mut out = Writer::new(&mut self.out, record.len() + left.most_bytes() + MOST_BESIDE);
+        out.put(&record[..end]);
+        left.write_fields(escaped, &mut out);
+        if behind.is_some() {
+            out.put(self.time_member.of(ts));
         }
-        out.extend_from_slice(&left.fields);
-        if let Some(span) = &left.step {
-            fields::push_number(&mut out, fields::STEP, &escaped[span.clone()]);
+        out.put(&record[end..]);
+        out.finish();
+        if let Some(behind) = behind {
+            self.kept_back = true;
+            behind.exchange(self.call, &mut self.out, |calls| self.spool.release(calls));
         }
-        if behind {
-            emit::push_time(&mut out, ts);
-        }
-        out.extend_from_slice(&record[end..]);
-        if behind {
-            return Some(self.leave_behind(tag, out));
-        }
-        self.out = out;
         Some(Decision::Out)
     }
 
     /// Remembers what becomes of a line that leaves at once, as it came or with fields.
     #[inline(never)]
     pub(super) fn remember(&mut self, line: &Line<'_>) {
-        let Some(Asked { state, key }) = self.asked.take() else {
+        let Some(Asked { changes, key }) = self.asked.take() else {
             return;
         };
         let memory = self.tags.get(line.source.tag, &self.config);
@@ -137,7 +127,8 @@ impl Filter {
             // A time before the prefixes is no part of the line's key.
             || prefix.from > 0
             || head > MAX_HEAD
-            || memory.state() != state
+            // What it says of its stream, others like it say with other numbers.
+            || memory.changes() != changes
             || !has_known_escapes(line)
             || !line.escaped.starts_with(&line.text[..head])
         {
@@ -147,28 +138,8 @@ impl Filter {
         let Some(numbers) = Numbers::find(line, lone.clone()) else {
             return;
         };
-        let present = line.source.scan.present;
-        let mut written = Vec::new();
-        let mut fields: Fields = line.fields.clone();
-        if numbers.rank.is_some() {
-            fields.rank = None;
-        }
-        fields.step = None;
-        if !fields.is_empty() || !memory.common.is_empty() {
-            fields.write(&memory.common, present, &mut written);
-        }
-        if written.len() > MAX_FIELDS {
+        let Some(left) = self.left_of(line, numbers) else {
             return;
-        }
-        let left = Left {
-            head,
-            blank: line::is_blank(line.body),
-            own_record: Cell::new(None),
-            label: prefix.label,
-            unlabelled: prefix.label.is_none() && rank::may_have_label(line.text),
-            rank: numbers.rank.filter(|_| present & (1 << fields::RANK) == 0),
-            fields: written,
-            step: numbers.step.filter(|_| present & (1 << fields::STEP) == 0),
         };
         if head > 0 && lone.is_none() {
             self.seen.put(key, Seen::Head(head));
@@ -177,6 +148,47 @@ impl Filter {
         } else {
             self.seen.put(key, Seen::Line(left));
         }
+    }
+
+    /// What is to be remembered of a line; nothing where it would be too much.
+    fn left_of(&mut self, line: &Line<'_>, numbers: Numbers) -> Option<Left> {
+        let common = &self.tags.get(line.source.tag, &self.config).common;
+        let present = line.source.scan.present;
+        let absent = |field: usize| present & (1 << field) == 0;
+        let mut written = Vec::new();
+        let number = |place: Span, name: &[u8], written: &mut Vec<u8>| {
+            written.extend_from_slice(name);
+            written.push(b'"');
+            Number {
+                place,
+                at: written.len() - 1,
+            }
+        };
+        let said_in_line = numbers.rank.is_some();
+        let rank = numbers.rank.filter(|_| absent(fields::RANK));
+        let rank = rank.map(|place| number(place, fields::RANK_MEMBER, &mut written));
+        let mut fields: Fields = line.fields.clone();
+        if said_in_line {
+            fields.rank = None;
+        }
+        fields.step = None;
+        fields.write(common, present, &mut written);
+        let step = numbers.step.filter(|_| absent(fields::STEP));
+        let step = step.map(|place| number(place, fields::STEP_MEMBER, &mut written));
+        let prefix = &line.prefix;
+        let head = &line.text[..prefix.len];
+        let padding = head.len() - line::trim_start(head).len();
+        (written.len() <= MAX_FIELDS).then(|| Left {
+            head: head.len(),
+            writer: padding..line::trim_end(head).len().max(padding),
+            blank: line::is_blank(line.body),
+            own_record: Cell::new(None),
+            label: prefix.label,
+            unlabelled: prefix.label.is_none() && rank::may_have_label(line.text),
+            fields: written,
+            rank,
+            step,
+        })
     }
 }
 

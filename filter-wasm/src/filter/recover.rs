@@ -1,6 +1,6 @@
 //! After a restart: the calls that the spool holds are made again, so that what was held is held again.
 
-use crate::hold::Ready;
+use crate::queue::Ready;
 use crate::spool::{Call, Entry, Recovered, SpoolFile};
 use crate::tags;
 
@@ -39,7 +39,7 @@ impl Filter {
         self.call = call.number.saturating_sub(1);
         if self.handle(call.tag, tag, call.ts, call.record) == Decision::Unchanged {
             // Another configuration than before doesn't find the line in it.
-            self.waiting.queue(Ready {
+            self.queue.push(Ready {
                 tag,
                 record: call.record.to_vec(),
                 calls: vec![call.number],
