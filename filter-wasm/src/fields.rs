@@ -17,9 +17,8 @@ const LEVEL: usize = 7;
 const EXCEPTION: usize = 8;
 pub(crate) const STEP: usize = 9;
 
-/// What stands before the value of a rank and of a step.
+/// What stands before the value of a rank.
 pub(crate) const RANK_MEMBER: &[u8] = b",\"rank\":\"";
-pub(crate) const STEP_MEMBER: &[u8] = b",\"step\":\"";
 
 /// What is known about one record.
 #[derive(Debug, Clone, Default)]

@@ -379,12 +379,13 @@ pub(crate) fn push_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
 
 /// The same with a value that needs no escapes, or has them.
 pub(crate) fn push_escaped(out: &mut Vec<u8>, name: &str, value: &[u8]) {
-    out.reserve(name.len() + value.len() + 8);
-    out.extend_from_slice(b",\"");
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b"\":\"");
-    out.extend_from_slice(value);
-    out.push(b'"');
+    let mut out = Writer::behind(out, name.len() + value.len() + 6);
+    out.put(b",\"");
+    out.put(name.as_bytes());
+    out.put(b"\":\"");
+    out.put(value);
+    out.put(b"\"");
+    out.finish();
 }
 
 /// Appends a number in decimal.
@@ -395,6 +396,11 @@ pub(crate) fn push_decimal(out: &mut Vec<u8>, number: u64) {
 /// A number in decimal.
 pub(crate) fn decimal(mut number: u64, digits: &mut [u8; 24]) -> &[u8] {
     let mut at = 24;
+    // A rank, mostly.
+    if number < 10 {
+        digits[23] = b'0' + number as u8;
+        return &digits[23..];
+    }
     loop {
         let (higher, eight) = last_eight_digits(number);
         at -= 8;
@@ -437,6 +443,13 @@ impl<'a> Writer<'a> {
     pub(crate) fn new(buffer: &'a mut Vec<u8>, most: usize) -> Self {
         buffer.resize(most, 0);
         Writer { buffer, at: 0 }
+    }
+
+    /// Writes behind what is there, `most` bytes at most.
+    pub(crate) fn behind(buffer: &'a mut Vec<u8>, most: usize) -> Self {
+        let at = buffer.len();
+        buffer.resize(at + most, 0);
+        Writer { buffer, at }
     }
 
     /// Writes a text, if there is room for it.

@@ -160,10 +160,10 @@ pub(crate) fn blanked(seed: u64, text: &[u8]) -> u64 {
 pub(crate) fn place_in_escaped(escaped: &[u8], at: usize) -> Option<usize> {
     let (mut place, mut left) = (0, at);
     loop {
-        let plain = find::byte(b'\\', escaped.get(place..)?).unwrap_or(escaped.len() - place);
-        if left <= plain {
-            return Some(place + left);
-        }
+        let rest = escaped.get(place..)?;
+        let Some(plain) = find::byte(b'\\', &rest[..left.min(rest.len())]) else {
+            return (left <= rest.len()).then_some(place + left);
+        };
         left -= plain + 1;
         place += plain + 2;
     }

@@ -57,11 +57,10 @@ impl Filter {
         } = line.source;
         let text = self.shown(line);
         let behind = self.recovering || self.queue.has(tag);
-        if text.is_none() && !late {
-            self.remember(line);
-        }
+        let unchanged = text.is_none() && !late;
         let common = &self.tags.get(tag, &self.config).common;
-        if !behind && !late && text.is_none() && line.fields.is_empty() && common.is_empty() {
+        if unchanged && !behind && line.fields.is_empty() && common.is_empty() {
+            self.remember(line, b"");
             return Decision::Unchanged;
         }
         let mut out = if behind {
@@ -71,9 +70,14 @@ impl Filter {
         };
         out.clear();
         push_members(line, text.as_deref(), &mut out);
+        out.reserve(MOST_FIELDS);
+        let members = out.len();
         line.fields.write(common, scan.present, &mut out);
+        if unchanged {
+            self.remember(line, &out[members..]);
+        }
         if behind || late {
-            push_time(&mut out, ts);
+            out.extend_from_slice(self.time_member.of(ts));
         }
         out.extend_from_slice(&record[scan.end..]);
         if !behind {
@@ -173,6 +177,9 @@ pub(super) fn push_members(line: &Line<'_>, text: Option<&[u8]>, out: &mut Vec<u
     let newline = scan.log.end - if line.newline { 2 } else { 0 };
     out.extend_from_slice(&record[newline..scan.end]);
 }
+
+/// Room for the fields that a line mostly gets, made once.
+const MOST_FIELDS: usize = 256;
 
 /// What stands before a record's own time.
 pub(super) const TIME_MEMBER: &[u8] = b",\"rankline_ts\":\"";

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use crate::fields::{self, Fields};
+use crate::fields;
 use crate::find;
 use crate::hold::{Key, Takers, Waiting};
 use crate::json::{Escapes, Span, Writer};
@@ -112,9 +112,9 @@ impl Filter {
         Some(Decision::Out)
     }
 
-    /// Remembers what becomes of a line that leaves at once, as it came or with fields.
+    /// Remembers what becomes of a line that leaves at once, as it came or with fields, `written` in JSON.
     #[inline(never)]
-    pub(super) fn remember(&mut self, line: &Line<'_>) {
+    pub(super) fn remember(&mut self, line: &Line<'_>, written: &[u8]) {
         let Some(Asked { changes, key }) = self.asked.take() else {
             return;
         };
@@ -138,7 +138,7 @@ impl Filter {
         let Some(numbers) = Numbers::find(line, lone.clone()) else {
             return;
         };
-        let Some(left) = self.left_of(line, numbers) else {
+        let Some(left) = left_of(line, numbers, written) else {
             return;
         };
         if head > 0 && lone.is_none() {
@@ -149,47 +149,45 @@ impl Filter {
             self.seen.put(key, Seen::Line(left));
         }
     }
+}
 
-    /// What is to be remembered of a line; nothing where it would be too much.
-    fn left_of(&mut self, line: &Line<'_>, numbers: Numbers) -> Option<Left> {
-        let common = &self.tags.get(line.source.tag, &self.config).common;
-        let present = line.source.scan.present;
-        let absent = |field: usize| present & (1 << field) == 0;
-        let mut written = Vec::new();
-        let number = |place: Span, name: &[u8], written: &mut Vec<u8>| {
-            written.extend_from_slice(name);
-            written.push(b'"');
-            Number {
-                place,
-                at: written.len() - 1,
-            }
-        };
-        let said_in_line = numbers.rank.is_some();
-        let rank = numbers.rank.filter(|_| absent(fields::RANK));
-        let rank = rank.map(|place| number(place, fields::RANK_MEMBER, &mut written));
-        let mut fields: Fields = line.fields.clone();
-        if said_in_line {
-            fields.rank = None;
-        }
-        fields.step = None;
-        fields.write(common, present, &mut written);
-        let step = numbers.step.filter(|_| absent(fields::STEP));
-        let step = step.map(|place| number(place, fields::STEP_MEMBER, &mut written));
-        let prefix = &line.prefix;
-        let head = &line.text[..prefix.len];
-        let padding = head.len() - line::trim_start(head).len();
-        (written.len() <= MAX_FIELDS).then(|| Left {
-            head: head.len(),
-            writer: padding..line::trim_end(head).len().max(padding),
-            blank: line::is_blank(line.body),
-            own_record: Cell::new(None),
-            label: prefix.label,
-            unlabelled: prefix.label.is_none() && rank::may_have_label(line.text),
-            fields: written,
-            rank,
-            step,
-        })
+/// What is to be remembered of a line with the fields `written`; nothing where it would be too much.
+fn left_of(line: &Line<'_>, numbers: Numbers, written: &[u8]) -> Option<Left> {
+    if written.len() > MAX_FIELDS {
+        return None;
     }
+    let absent = |field: usize| line.source.scan.present & (1 << field) == 0;
+    let mut fields = written.to_vec();
+    // The rank is the first of them.
+    let rank = numbers.rank.filter(|_| absent(fields::RANK));
+    let rank = rank.map(|place| {
+        let at = fields::RANK_MEMBER.len();
+        let digits = fields[at..].iter().take_while(|b| b.is_ascii_digit()).count();
+        fields.drain(at..at + digits);
+        Number { place, at }
+    });
+    // The step is the last one.
+    let step = numbers.step.filter(|_| absent(fields::STEP));
+    let step = step.map(|place| {
+        let value = fields.iter().rev().skip(1).take_while(|b| b.is_ascii_digit());
+        let at = fields.len() - 1 - value.count();
+        fields.truncate(at);
+        fields.push(b'"');
+        Number { place, at }
+    });
+    let head = &line.text[..line.prefix.len];
+    let padding = head.len() - line::trim_start(head).len();
+    Some(Left {
+        head: head.len(),
+        writer: padding..line::trim_end(head).len().max(padding),
+        blank: line::is_blank(line.body),
+        own_record: Cell::new(None),
+        label: line.prefix.label,
+        unlabelled: line.prefix.label.is_none() && rank::may_have_label(line.text),
+        fields,
+        rank,
+        step,
+    })
 }
 
 /// Some held record may take this line without owning its key. Not inlined: see [`Filter::read_record`].
