@@ -6,6 +6,7 @@
 //! disk tore is skipped up to the next entry that is whole.
 
 use crate::find;
+use crate::json::Writer;
 use std::collections::HashSet;
 use std::hash::BuildHasherDefault;
 
@@ -72,9 +73,9 @@ impl Recovered {
 pub(crate) fn encode_entry(entry: &Entry<'_>, out: &mut Vec<u8>) {
     match entry {
         Entry::Call(call) => encode_call(call, out),
-        Entry::Complete(number) => encode(out, |out| {
-            out.push(COMPLETE);
-            out.extend_from_slice(&number.to_le_bytes());
+        Entry::Complete(number) => encode(9, out, |out| {
+            out.put(&[COMPLETE]);
+            out.put(&number.to_le_bytes());
         }),
     }
 }
@@ -86,37 +87,60 @@ pub(crate) fn encoded_length(call: &Call<'_>) -> usize {
 
 /// Appends the entry of a call.
 fn encode_call(call: &Call<'_>, out: &mut Vec<u8>) {
-    encode(out, |out| {
-        out.push(CALL);
-        out.extend_from_slice(&call.number.to_le_bytes());
-        out.extend_from_slice(&call.ts.to_le_bytes());
+    encode(encoded_length(call) - HEADER, out, |out| {
+        out.put(&[CALL]);
+        out.put(&call.number.to_le_bytes());
+        out.put(&call.ts.to_le_bytes());
         let tag_length = u32::try_from(call.tag.len()).unwrap_or(u32::MAX);
-        out.extend_from_slice(&tag_length.to_le_bytes());
-        out.extend_from_slice(call.tag);
-        out.extend_from_slice(call.record);
+        out.put(&tag_length.to_le_bytes());
+        out.put(call.tag);
+        out.put(call.record);
     });
 }
 
 /// Appends the entry that says which calls are done.
 pub(crate) fn encode_done(calls: &[u64], out: &mut Vec<u8>) {
-    encode(out, |out| {
-        out.push(DONE);
+    encode(1 + 8 * calls.len(), out, |out| {
+        out.put(&[DONE]);
         for call in calls {
-            out.extend_from_slice(&call.to_le_bytes());
+            out.put(&call.to_le_bytes());
         }
     });
 }
 
-fn encode(out: &mut Vec<u8>, payload: impl FnOnce(&mut Vec<u8>)) {
+/// Appends an entry with a payload of so many bytes.
+fn encode(length: usize, out: &mut Vec<u8>, payload: impl FnOnce(&mut Writer<'_>)) {
     let start = out.len();
-    out.extend_from_slice(MAGIC);
-    out.extend_from_slice(&[0; HEADER - 4]);
-    payload(out);
-    let payload = &out[start + HEADER..];
-    let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
-    let hash = tags::hash(0, payload);
-    out[start + 4..start + 8].copy_from_slice(&length.to_le_bytes());
-    out[start + 8..start + HEADER].copy_from_slice(&hash.to_le_bytes());
+    let mut writer = Writer::behind(out, HEADER + length);
+    writer.put(MAGIC);
+    writer.put(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
+    writer.put(&[0; 8]);
+    payload(&mut writer);
+    writer.finish();
+    let (header, payload) = out[start..].split_at_mut(HEADER);
+    header[8..].copy_from_slice(&tags::hash(0, payload).to_le_bytes());
+}
+
+/// Appends the entries that are about live calls, of a file that holds nothing but whole entries: their hashes are not checked.
+/// Nothing where it does hold something else.
+pub(crate) fn copy_live(bytes: &[u8], is_live: impl Fn(u64) -> bool, out: &mut Vec<u8>) -> Option<()> {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let (header, behind) = rest.split_at_checked(HEADER)?;
+        let length = u32::from_le_bytes(header[4..8].try_into().ok()?) as usize;
+        let payload = behind.get(..length)?;
+        let (entry, next) = rest.split_at(HEADER + length);
+        if !header.starts_with(MAGIC) {
+            return None;
+        }
+        if let Some((&(CALL | COMPLETE), content)) = payload.split_first()
+            && is_live(number(content.get(..8)?)?)
+        {
+            out.extend_from_slice(entry);
+        }
+        rest = next;
+    }
+    Some(())
 }
 
 /// Reads all entries that are whole.

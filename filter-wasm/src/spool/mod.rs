@@ -79,6 +79,8 @@ struct Live {
     calls: Vec<(u64, usize)>,
     /// So many at the head are needed no more.
     gone: usize,
+    /// The place behind the one that was removed last, where mostly the next one stands that is.
+    next: usize,
     bytes: usize,
 }
 
@@ -88,19 +90,26 @@ impl Live {
     }
 
     fn insert(&mut self, number: u64, bytes: usize) {
+        self.bytes += bytes;
+        if self.calls.last().is_none_or(|&(last, _)| last < number) {
+            self.calls.push((number, bytes));
+            return;
+        }
         self.remove(number);
         let behind = self.calls.iter().rposition(|&(other, _)| other < number);
         let at = behind.map_or(0, |behind| behind + 1);
         self.gone = self.gone.min(at);
         self.calls.insert(at, (number, bytes));
-        self.bytes += bytes;
     }
 
     fn place(&self, number: u64) -> Option<usize> {
-        let at = self
-            .calls
-            .binary_search_by_key(&number, |&(number, _)| number)
-            .ok()?;
+        let at = match self.calls.get(self.next) {
+            Some(&(next, _)) if next == number => self.next,
+            _ => self
+                .calls
+                .binary_search_by_key(&number, |&(number, _)| number)
+                .ok()?,
+        };
         (self.calls[at].1 > 0).then_some(at)
     }
 
@@ -117,8 +126,10 @@ impl Live {
         while self.calls.get(self.gone).is_some_and(|&(_, bytes)| bytes == 0) {
             self.gone += 1;
         }
+        self.next = at + 1;
         if self.gone > self.calls.len() / 2 {
             self.calls.drain(..self.gone);
+            self.next = self.next.saturating_sub(self.gone);
             self.gone = 0;
         }
         true
@@ -165,7 +176,7 @@ impl Spool {
         if self.live.is_empty() && self.file_bytes > 0 {
             self.replace(b"");
         } else if recovered.skipped > 0 {
-            self.rewrite();
+            self.keep_live(&recovered);
         }
         recovered
     }
@@ -268,16 +279,26 @@ impl Spool {
         let Some(file) = &mut self.file else { return };
         match file.read(limit) {
             Ok(bytes) => {
+                let is_live = |number| self.live.contains(number);
                 let mut kept = Vec::with_capacity(self.live.bytes);
-                for entry in entry::decode(bytes).entries() {
-                    if self.live.contains(entry.number()) {
-                        entry::encode_entry(&entry, &mut kept);
-                    }
+                match entry::copy_live(&bytes, is_live, &mut kept) {
+                    Some(()) => self.replace(&kept),
+                    None => self.keep_live(&entry::decode(bytes)),
                 }
-                self.replace(&kept);
             }
             Err(error) => self.give_up(error),
         }
+    }
+
+    /// Makes those of these entries the file that are about live calls.
+    fn keep_live(&mut self, found: &Recovered) {
+        let mut kept = Vec::with_capacity(self.live.bytes);
+        for entry in found.entries() {
+            if self.live.contains(entry.number()) {
+                entry::encode_entry(&entry, &mut kept);
+            }
+        }
+        self.replace(&kept);
     }
 
     fn write(&mut self, bytes: &[u8]) -> bool {
