@@ -130,7 +130,7 @@ pub(crate) fn copy_live(bytes: &[u8], is_live: impl Fn(u64) -> bool, out: &mut V
         let length = u32::from_le_bytes(header[4..8].try_into().ok()?) as usize;
         let payload = behind.get(..length)?;
         let (entry, next) = rest.split_at(HEADER + length);
-        if !header.starts_with(MAGIC) {
+        if header.first_chunk() != Some(MAGIC) {
             return None;
         }
         if let Some((&(CALL | COMPLETE), content)) = payload.split_first()

@@ -77,7 +77,7 @@ pub(crate) struct Batch {
 struct Live {
     /// Of one that is needed no more the bytes are 0.
     calls: Vec<(u64, usize)>,
-    /// So many at the head are needed no more.
+    /// So many are needed no more: never more than half of them.
     gone: usize,
     /// The place behind the one that was removed last, where mostly the next one stands that is.
     next: usize,
@@ -95,20 +95,24 @@ impl Live {
             self.calls.push((number, bytes));
             return;
         }
-        self.remove(number);
-        let behind = self.calls.iter().rposition(|&(other, _)| other < number);
-        let at = behind.map_or(0, |behind| behind + 1);
-        self.gone = self.gone.min(at);
-        self.calls.insert(at, (number, bytes));
+        match self.search(number) {
+            Ok(at) => {
+                let before = std::mem::replace(&mut self.calls[at].1, bytes);
+                self.bytes -= before;
+                self.gone -= usize::from(before == 0);
+            }
+            Err(at) => self.calls.insert(at, (number, bytes)),
+        }
+    }
+
+    fn search(&self, number: u64) -> Result<usize, usize> {
+        self.calls.binary_search_by_key(&number, |&(number, _)| number)
     }
 
     fn place(&self, number: u64) -> Option<usize> {
         let at = match self.calls.get(self.next) {
             Some(&(next, _)) if next == number => self.next,
-            _ => self
-                .calls
-                .binary_search_by_key(&number, |&(number, _)| number)
-                .ok()?,
+            _ => self.search(number).ok()?,
         };
         (self.calls[at].1 > 0).then_some(at)
     }
@@ -123,14 +127,12 @@ impl Live {
             return false;
         };
         self.bytes -= std::mem::take(&mut self.calls[at].1);
-        while self.calls.get(self.gone).is_some_and(|&(_, bytes)| bytes == 0) {
-            self.gone += 1;
-        }
+        self.gone += 1;
         self.next = at + 1;
         if self.gone > self.calls.len() / 2 {
-            self.calls.drain(..self.gone);
-            self.next = self.next.saturating_sub(self.gone);
+            self.calls.retain(|&(_, bytes)| bytes > 0);
             self.gone = 0;
+            self.next = self.search(number).unwrap_or_else(|at| at);
         }
         true
     }

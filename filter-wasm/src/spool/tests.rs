@@ -104,6 +104,26 @@ fn opened(disk: &Disk, limit: usize) -> Spool {
 const ONE: Batch = Batch { tag: 1, tick_ns: 0 };
 const OTHER: Batch = Batch { tag: 2, tick_ns: 0 };
 
+proptest! {
+    #[test]
+    fn live_calls_are_those_inserted_and_not_removed(steps in prop::collection::vec((any::<bool>(), 0..40u64, 1..9usize), 0..120)) {
+        let (mut live, mut expected) = (super::Live::default(), std::collections::BTreeMap::new());
+        for (inserts, number, bytes) in steps {
+            if inserts {
+                live.insert(number, bytes);
+                expected.insert(number, bytes);
+            } else {
+                prop_assert_eq!(live.remove(number), expected.remove(&number).is_some());
+            }
+            for number in 0..40 {
+                prop_assert_eq!(live.contains(number), expected.contains_key(&number));
+            }
+            prop_assert_eq!(live.bytes, expected.values().sum::<usize>());
+            prop_assert!(live.calls.len() <= 2 * expected.len());
+        }
+    }
+}
+
 #[test]
 fn what_left_is_kept_until_another_batch_begins() {
     let disk = Disk::default();
