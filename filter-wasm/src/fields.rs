@@ -9,7 +9,7 @@ use crate::tags;
 pub(crate) const RANK: usize = 0;
 const LOCAL_RANK: usize = 1;
 const NODE_RANK: usize = 2;
-const WORLD_SIZE: usize = 3;
+pub(crate) const WORLD_SIZE: usize = 3;
 const JOB: usize = 4;
 const ATTEMPT: usize = 5;
 const ROLE: usize = 6;
@@ -19,6 +19,9 @@ pub(crate) const STEP: usize = 9;
 
 /// What stands before the value of a rank.
 pub(crate) const RANK_MEMBER: &[u8] = b",\"rank\":\"";
+
+/// What stands before the number of ranks.
+pub(crate) const WORLD_SIZE_MEMBER: &[u8] = b",\"world_size\":\"";
 
 /// What is known about one record.
 #[derive(Debug, Clone, Default)]

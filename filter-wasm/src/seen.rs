@@ -14,7 +14,7 @@ use std::cell::Cell;
 
 use crate::fields::significant;
 use crate::find;
-use crate::json::{Span, Writer};
+use crate::json::{self, Span, Writer};
 use crate::task_label::Label;
 
 /// Entries of the table: kinds of lines of all streams at hand, a power of two.
@@ -25,6 +25,9 @@ pub(crate) const MAX_HEAD: usize = 48;
 
 /// Longest fields that are remembered, in bytes.
 pub(crate) const MAX_FIELDS: usize = 1 << 10;
+
+/// Most digits of a number of ranks.
+const WORLD_SIZE_DIGITS: usize = 10;
 
 /// What became of a line.
 #[derive(Debug, Clone)]
@@ -52,8 +55,11 @@ pub(crate) struct Left {
     pub unlabelled: bool,
     /// The fields that all lines like it get, as they are written in JSON, without the digits that stand in the line.
     pub fields: Vec<u8>,
-    /// The rank and then the step, when the line itself says them.
+    /// The rank, when the line itself says it.
     pub rank: Option<Number>,
+    /// Where in the fields the number of ranks belongs that a launcher's line said last.
+    pub world_size: Option<usize>,
+    /// The step, when the line itself says it.
     pub step: Option<Number>,
 }
 
@@ -61,17 +67,27 @@ impl Left {
     /// Most bytes that [`Self::write_fields`] writes.
     pub(crate) fn most_bytes(&self) -> usize {
         let digits = |number: &Option<Number>| number.as_ref().map_or(0, |number| number.place.len());
-        self.fields.len() + digits(&self.rank) + digits(&self.step)
+        self.fields.len() + digits(&self.rank) + digits(&self.step) + WORLD_SIZE_DIGITS
     }
 
     /// Writes the fields of a line like this one.
     #[inline(always)]
-    pub(crate) fn write_fields(&self, escaped: &[u8], out: &mut Writer<'_>) {
+    pub(crate) fn write_fields(&self, escaped: &[u8], world_size: Option<u32>, out: &mut Writer<'_>) {
         let mut from = 0;
-        for number in [&self.rank, &self.step].into_iter().flatten() {
-            out.put(&self.fields[from..number.at]);
-            out.put(significant(&escaped[number.place.clone()]));
-            from = number.at;
+        if let Some(rank) = &self.rank {
+            out.put(&self.fields[..rank.at]);
+            out.put(significant(&escaped[rank.place.clone()]));
+            from = rank.at;
+        }
+        if let (Some(at), Some(size)) = (self.world_size, world_size) {
+            out.put(&self.fields[from..at]);
+            out.put(json::decimal(u64::from(size), &mut [0; 24]));
+            from = at;
+        }
+        if let Some(step) = &self.step {
+            out.put(&self.fields[from..step.at]);
+            out.put(significant(&escaped[step.place.clone()]));
+            from = step.at;
         }
         out.put(&self.fields[from..]);
     }

@@ -214,7 +214,9 @@ impl Tag {
 
     #[cold]
     fn hash_of_known(&self) -> u64 {
-        let said = [self.attempt, self.world_size].map(|said| said.map_or(0, |number| u64::from(number) + 1));
+        // The number of ranks is written anew each time (see `seen::Left::world_size`).
+        let attempt = self.attempt.map_or(0, |attempt| u64::from(attempt) + 1);
+        let said = [attempt, u64::from(self.world_size.is_some())];
         let said = hash(said[0], &said[1].to_le_bytes());
         self.ranks.hash_of_known(self.hash, self.common.hash(said))
     }

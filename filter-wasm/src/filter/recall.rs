@@ -99,7 +99,7 @@ impl Filter {
         }
         let mut out = Writer::new(&mut self.out, record.len() + left.most_bytes() + MOST_BESIDE);
         out.put(&record[..end]);
-        left.write_fields(escaped, &mut out);
+        left.write_fields(escaped, memory.world_size, &mut out);
         if behind.is_some() {
             out.put(self.time_member.of(ts));
         }
@@ -158,21 +158,25 @@ fn left_of(line: &Line<'_>, numbers: Numbers, written: &[u8]) -> Option<Left> {
     }
     let absent = |field: usize| line.source.scan.present & (1 << field) == 0;
     let mut fields = written.to_vec();
-    // The rank is the first of them.
+    // In their order, so that the places found are those without the digits before them: the rank is the first of the fields, and
+    // the step the last one.
     let rank = numbers.rank.filter(|_| absent(fields::RANK));
     let rank = rank.map(|place| {
         let at = fields::RANK_MEMBER.len();
-        let digits = fields[at..].iter().take_while(|b| b.is_ascii_digit()).count();
-        fields.drain(at..at + digits);
+        cut_digits(&mut fields, at);
         Number { place, at }
     });
-    // The step is the last one.
+    let sized = line.fields.world_size.is_some() && absent(fields::WORLD_SIZE);
+    let world_size = find::text(&fields, fields::WORLD_SIZE_MEMBER).filter(|_| sized);
+    let world_size = world_size.map(|at| at + fields::WORLD_SIZE_MEMBER.len());
+    if let Some(at) = world_size {
+        cut_digits(&mut fields, at);
+    }
     let step = numbers.step.filter(|_| absent(fields::STEP));
     let step = step.map(|place| {
         let value = fields.iter().rev().skip(1).take_while(|b| b.is_ascii_digit());
         let at = fields.len() - 1 - value.count();
-        fields.truncate(at);
-        fields.push(b'"');
+        cut_digits(&mut fields, at);
         Number { place, at }
     });
     let head = &line.text[..line.prefix.len];
@@ -186,8 +190,15 @@ fn left_of(line: &Line<'_>, numbers: Numbers, written: &[u8]) -> Option<Left> {
         unlabelled: line.prefix.label.is_none() && rank::may_have_label(line.text),
         fields,
         rank,
+        world_size,
         step,
     })
+}
+
+/// Removes the digits at `at`.
+fn cut_digits(fields: &mut Vec<u8>, at: usize) {
+    let digits = fields[at..].iter().take_while(|b| b.is_ascii_digit()).count();
+    fields.drain(at..at + digits);
 }
 
 /// Some held record may take this line without owning its key. Not inlined: see [`Filter::read_record`].
