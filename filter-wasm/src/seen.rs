@@ -3,7 +3,8 @@
 //! Programs print few kinds of lines with changing numbers. No rule of the filter asks for the value of a digit where it only
 //! decides what a line is, so lines that differ in their digits alone fare alike: they get the same fields, or none. One pass over
 //! the line, which hashes it with its digits blanked, replaces all rules for it. The numbers that do count are looked at:
-//! a rank and a step are read at their place, and where prefixes have more numbers than a rank, these are a part of the key.
+//! a rank and a step are read at their place, and where prefixes have more numbers than a rank, these are a part of the key. Lines
+//! that say something of their stream, such as its number of ranks, are read each time.
 //!
 //! Only what leaves with its own call, or would if no other record waited, is remembered, and only of streams whose memory reading
 //! the line again would not change: the key changes with all that the rules know of the stream (see
