@@ -134,7 +134,7 @@ options! {
     query_memory_bytes: ByteSize = ByteSize(512 << 20);
     /// Memory for decoded columns of blocks that queries looked at. More answers repeated questions, and questions about
     /// the same days, faster; 0 decodes anew each time.
-    query_cache_bytes: ByteSize = ByteSize(96 << 20);
+    query_cache_bytes: ByteSize = ByteSize(128 << 20);
     /// Threads that scan blocks; 0 means one for each core.
     query_threads: usize = 0;
     /// Merge small segments into large ones in the background. Off, queries over long times get slower and slower;

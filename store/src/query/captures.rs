@@ -62,6 +62,11 @@ impl<'a> Captures<'a> {
         })
     }
 
+    /// How many templates there are.
+    pub(super) fn count(&self) -> usize {
+        self.known.len()
+    }
+
     /// What is captured in the line of a row.
     pub(super) fn of(&mut self, row: u32) -> Result<Captured<'_>, SegmentError> {
         let Some(template) = self.places.template(row)? else {

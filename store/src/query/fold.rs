@@ -13,8 +13,8 @@ use super::outlines::{Outlined, Outlines};
 use super::select::BlockTask;
 use super::{QueryError, QueryStats};
 use parking_lot::Mutex;
-use rankline_logql::{Accumulator, EntryRef, Excerpt, Leaf, MetricPlan, SoleCapture};
-use rankline_segment::{BlockText, TemplateLines};
+use rankline_logql::{Accumulator, EntryRef, Excerpt, Leaf, MetricPlan};
+use rankline_segment::{BlockText, SegmentError};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -114,6 +114,77 @@ impl LeafScan {
     }
 }
 
+/// What was read of a row.
+enum Read<'r> {
+    /// The same for all rows of the template of this number.
+    OfTemplate(usize, Excerpt<'r>),
+    /// Of the row itself.
+    OfRow(Excerpt<'r>),
+    /// The line has to be asked itself.
+    Line(&'r str),
+}
+
+/// Reads what an accumulator wants of rows, most often without their lines.
+trait ExcerptReader {
+    /// How many templates there are.
+    fn templates(&self) -> usize;
+
+    /// Gives what there is of a row to `take`; ascending rows fastest.
+    fn read<T>(
+        &mut self,
+        row: u32,
+        sum: &mut Accumulator,
+        take: impl FnOnce(&mut Accumulator, Read<'_>) -> T,
+    ) -> Result<T, SegmentError>;
+}
+
+impl ExcerptReader for Captures<'_> {
+    fn templates(&self) -> usize {
+        self.count()
+    }
+
+    fn read<T>(
+        &mut self,
+        row: u32,
+        sum: &mut Accumulator,
+        take: impl FnOnce(&mut Accumulator, Read<'_>) -> T,
+    ) -> Result<T, SegmentError> {
+        let read = match self.of(row)? {
+            Captured::OfTemplate(template, value) => Read::OfTemplate(template, Excerpt::Captured(value)),
+            Captured::OfRow(value) => Read::OfRow(Excerpt::Captured(value)),
+            Captured::Unknown(line) => Read::Line(line),
+        };
+        Ok(take(sum, read))
+    }
+}
+
+impl ExcerptReader for Outlines<'_> {
+    fn templates(&self) -> usize {
+        self.count()
+    }
+
+    fn read<T>(
+        &mut self,
+        row: u32,
+        sum: &mut Accumulator,
+        take: impl FnOnce(&mut Accumulator, Read<'_>) -> T,
+    ) -> Result<T, SegmentError> {
+        let fields = match self.of(row, |skeleton| sum.outline(skeleton))? {
+            Outlined::Fields(fields) => fields,
+            Outlined::Line => return Ok(take(sum, Read::Line(self.line(row)?))),
+        };
+        let template = fields.is_fixed().then_some(fields.template);
+        fields.give(|line| {
+            let excerpt = Excerpt::Outlined(line);
+            let read = match template {
+                Some(template) => Read::OfTemplate(template, excerpt),
+                None => Read::OfRow(excerpt),
+            };
+            take(sum, read)
+        })
+    }
+}
+
 /// One block on its way into an accumulator.
 struct Fold<'a> {
     scan: &'a LeafScan,
@@ -131,17 +202,10 @@ impl<'a> Fold<'a> {
         &self.scan.plan.leaves()[self.scan.leaf]
     }
 
-    /// Folds entries of which one group of an expression is wanted; `passed` ascending.
-    fn captured(
-        &mut self,
-        capture: &SoleCapture,
-        text: &TemplateLines,
-        passed: &[u32],
-    ) -> Result<(), QueryError> {
+    /// Folds entries of which `reader` reads what is wanted without their lines; `passed` ascending.
+    fn excerpts(&mut self, mut reader: impl ExcerptReader, passed: &[u32]) -> Result<(), QueryError> {
         let (rows, body): (&'a Rows, &'a Body) = (self.rows, self.body);
-        let wrong = |why| self.task.wrong(why);
-        let mut captures = Captures::new(capture, text).map_err(wrong)?;
-        let mut classes = Classes::of(body, text.templates()).filter(|_| !self.leaf().unwraps());
+        let mut classes = Classes::of(body, reader.templates()).filter(|_| !self.leaf().unwraps());
         if let Some(classes) = &classes {
             self.sum.begin_classes(classes.count());
         }
@@ -152,71 +216,22 @@ impl<'a> Fold<'a> {
             let Some(span) = spans.peek() else { break };
             self.set_stream(span.stream);
             body.metadata(row, &mut metadata);
-            let entry = |line| EntryRef {
+            let bare = EntryRef {
                 ts: rows.ts[row as usize],
-                line,
+                line: "",
                 metadata: &metadata,
             };
-            match (captures.of(row).map_err(wrong)?, &mut classes) {
-                (Captured::OfTemplate(template, value), Some(classes)) => {
-                    let class = classes.class(row, template);
-                    self.sum
-                        .add_of_class(&entry(""), class, Excerpt::Captured(value))?;
+            let folded = reader.read(row, self.sum, |sum, read| match (read, &mut classes) {
+                (Read::OfTemplate(template, excerpt), Some(classes)) => {
+                    sum.add_of_class(&bare, classes.class(row, template), excerpt)
                 }
-                (Captured::OfTemplate(_, value) | Captured::OfRow(value), _) => {
-                    self.sum.add_excerpt(&entry(""), Excerpt::Captured(value))?;
-                }
-                (Captured::Unknown(line), _) => {
+                (Read::OfTemplate(_, excerpt) | Read::OfRow(excerpt), _) => sum.add_excerpt(&bare, excerpt),
+                (Read::Line(line), _) => {
                     body.built(1);
-                    self.sum.add(&entry(line), true)?;
+                    sum.add(&EntryRef { line, ..bare }, true)
                 }
-            }
-        }
-        self.stats.post_filter_lines += passed.len() as u64;
-        Ok(())
-    }
-
-    /// Folds entries of which a parser finds its labels by their templates; `passed` ascending.
-    fn outlined(&mut self, text: &TemplateLines, passed: &[u32]) -> Result<(), QueryError> {
-        let (rows, body): (&'a Rows, &'a Body) = (self.rows, self.body);
-        let wrong = |why| self.task.wrong(why);
-        let mut outlines = Outlines::new(text).map_err(wrong)?;
-        let mut classes = Classes::of(body, text.templates()).filter(|_| !self.leaf().unwraps());
-        if let Some(classes) = &classes {
-            self.sum.begin_classes(classes.count());
-        }
-        let mut metadata = Vec::new();
-        let mut spans = rows.spans.iter().peekable();
-        for &row in passed {
-            while spans.next_if(|span| span.rows.end <= row).is_some() {}
-            let Some(span) = spans.peek() else { break };
-            self.set_stream(span.stream);
-            body.metadata(row, &mut metadata);
-            let entry = |line| EntryRef {
-                ts: rows.ts[row as usize],
-                line,
-                metadata: &metadata,
-            };
-            match outlines
-                .of(row, |skeleton| self.sum.outline(skeleton))
-                .map_err(wrong)?
-            {
-                Outlined::Fields(fields) => {
-                    let classes = classes.as_mut().filter(|_| fields.is_fixed());
-                    let class = classes.map(|classes| classes.class(row, fields.template));
-                    fields
-                        .give(|line| match class {
-                            Some(class) => self.sum.add_of_class(&entry(""), class, Excerpt::Outlined(line)),
-                            None => self.sum.add_excerpt(&entry(""), Excerpt::Outlined(line)),
-                        })
-                        .map_err(wrong)??;
-                }
-                Outlined::Line => {
-                    body.built(1);
-                    let line = outlines.line(row).map_err(wrong)?;
-                    self.sum.add(&entry(line), true)?;
-                }
-            }
+            });
+            folded.map_err(|why| self.task.wrong(why))??;
         }
         self.stats.post_filter_lines += passed.len() as u64;
         Ok(())
@@ -396,12 +411,14 @@ impl<'a> Fold<'a> {
             if let Some(capture) = self.leaf().sole_capture()
                 && let Some(BlockText::Templates(text)) = self.body.text()
             {
-                return self.captured(capture, text, &passed);
+                let captures = Captures::new(capture, text).map_err(|why| self.task.wrong(why))?;
+                return self.excerpts(captures, &passed);
             }
             if self.leaf().has_outlines()
                 && let Some(BlockText::Templates(text)) = self.body.text()
             {
-                return self.outlined(text, &passed);
+                let outlines = Outlines::new(text).map_err(|why| self.task.wrong(why))?;
+                return self.excerpts(outlines, &passed);
             }
             if self.leaf().labels_suffice() {
                 return self.labelled(&passed);

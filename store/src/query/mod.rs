@@ -104,7 +104,7 @@ impl Default for QueryLimits {
             timeout: Duration::from_secs(300),
             query_memory: 512 << 20,
             block_memory: 128 << 20,
-            cache: 96 << 20,
+            cache: 128 << 20,
             threads: 0,
             read_ahead: 0,
         }
