@@ -8,6 +8,7 @@ use super::captures::{Captured, Captures};
 use super::dedupe::{Met, entry_hash};
 use super::drive::Scan;
 use super::head::{HeadSearch, LINES_AT_ONCE, joined};
+use super::implied::ImpliedSearch;
 use super::labels::{self, Classes};
 use super::outlines::{Outlined, Outlines};
 use super::select::BlockTask;
@@ -36,6 +37,7 @@ pub(super) struct LeafScan {
     pub(super) plan: Arc<MetricPlan>,
     pub(super) leaf: usize,
     pub(super) head: HeadSearch,
+    pub(super) implied: ImpliedSearch,
     pub(super) needs: Needs,
     pub(super) idle: Mutex<Vec<Accumulator>>,
     pub(super) met: Met,
@@ -400,6 +402,11 @@ impl<'a> Fold<'a> {
             self.body,
             &mut passed,
         );
+        let implied = self
+            .scan
+            .implied
+            .retain(self.task, self.rows, self.body, &mut passed);
+        implied.map_err(|why| self.task.wrong(why))?;
         Ok(passed)
     }
 

@@ -156,7 +156,7 @@ impl TemplateSearch {
         Self { with, without, rest }
     }
 
-    fn candidates(&self, text: &TemplateLines) -> Result<RowSet, SegmentError> {
+    pub(super) fn candidates(&self, text: &TemplateLines) -> Result<RowSet, SegmentError> {
         let mut hits = self.hits(text, TemplateLines::hits)?;
         if hits.is_empty() {
             return Ok(RowSet::empty(text.rows()));

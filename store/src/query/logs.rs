@@ -9,6 +9,7 @@ use super::budget::Budget;
 use super::dedupe::{ShownOnce, entry_hash};
 use super::drive::Scan;
 use super::head::{HeadSearch, joined};
+use super::implied::ImpliedSearch;
 use super::labels::{self, Classes};
 use super::outlines::{Outlined, Outlines};
 use super::select::BlockTask;
@@ -133,6 +134,7 @@ struct LogScan {
     limit: usize,
     pipeline: Arc<Pipeline>,
     head: HeadSearch,
+    implied: ImpliedSearch,
     runners: Mutex<Vec<Runner>>,
     collector: Mutex<Collector>,
     /// Times of the best rows met so far, where it is known that each of them is a row of the answer's kind: where no
@@ -186,6 +188,8 @@ impl Scan for LogScan {
         let spans = joined(rows.spans.iter().map(|span| span.rows.clone()));
         let mut passed = self.head.passed(body, &spans).map_err(|why| task.wrong(why))?;
         labels::retain(&self.pipeline.label_tests().0, task, rows, body, &mut passed);
+        let implied = self.implied.retain(task, rows, body, &mut passed);
+        implied.map_err(|why| task.wrong(why))?;
         if let Some(nearest) = self.nearest.as_ref().filter(|_| !task.has_shared_rows()) {
             self.offer(nearest, &mut passed, &rows.ts);
         }
@@ -483,6 +487,7 @@ impl Engine {
         let scan = Arc::new(LogScan {
             limit,
             head: HeadSearch::new(pipeline.head_filters()),
+            implied: ImpliedSearch::new(pipeline.implied_filters()),
             nearest: (pipeline.label_tests().1 && limit < usize::MAX).then(Mutex::default),
             pipeline,
             runners: Mutex::default(),

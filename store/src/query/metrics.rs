@@ -5,6 +5,7 @@ use super::budget::Budget;
 use super::dedupe::Met;
 use super::fold::LeafScan;
 use super::head::HeadSearch;
+use super::implied::ImpliedSearch;
 use super::{Engine, QueryError, QueryStats};
 use crate::storage::metered;
 use crate::tenants::TenantId;
@@ -137,6 +138,7 @@ impl Engine {
         };
         let scan = Arc::new(LeafScan {
             head: HeadSearch::new(leaf.head_filters()),
+            implied: ImpliedSearch::new(leaf.implied_filters()),
             plan: Arc::clone(&plan),
             leaf: place,
             needs,

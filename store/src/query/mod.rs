@@ -13,6 +13,7 @@ mod fields;
 mod fold;
 mod head;
 mod hot;
+mod implied;
 mod index;
 mod labels;
 mod logs;

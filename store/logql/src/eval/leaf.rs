@@ -213,6 +213,11 @@ impl Leaf {
             .filter(|_| self.0.fold != Fold::Bytes)
     }
 
+    /// What conditions on labels that a parser makes imply of the stored line: see [`Pipeline::implied_filters`].
+    pub fn implied_filters(&self) -> impl Iterator<Item = (&str, &LineFilter)> {
+        self.0.pipeline.implied_filters()
+    }
+
     /// Whether a parser with outlines is all that looks at a line behind the head filters: then
     /// [`Accumulator::add_excerpt`] may replace `add`.
     #[must_use]

@@ -170,6 +170,23 @@ impl Condition {
         }
     }
 
+    /// Adds the labels that must have a value, and the values.
+    pub(crate) fn add_values<'c>(&'c self, values: &mut Vec<(NameId, &'c str)>) {
+        match self {
+            Self::All(conditions) => {
+                conditions
+                    .iter()
+                    .for_each(|condition| condition.add_values(values));
+            }
+            Self::Equal {
+                name,
+                value,
+                negated: false,
+            } => values.push((*name, value)),
+            _ => {}
+        }
+    }
+
     /// Adds all labels it looks at.
     pub(crate) fn add_names(&self, names: &mut Vec<NameId>) {
         match self {

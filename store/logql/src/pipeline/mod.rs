@@ -25,12 +25,15 @@ pub use line_filter::LineFilter;
 pub use logfmt::{logfmt_pairs, logfmt_pairs_before_fault};
 pub use outline::{Outline, OutlinedLine, Skeleton, Word};
 pub use run::{Processed, Runner};
-use scratch::{Hints, NameId, Names};
+use scratch::{BUILT_IN, Hints, NameId, Names, SUFFIX};
 pub use sole_capture::{CaptureScan, SoleCapture};
 use stage::Step;
 
 use crate::error::ParseError;
-use crate::syntax::ast::Stage;
+use crate::syntax::ast::{LineFilterExpr, LineFilterOp, LineFilterValue, Stage};
+
+/// Bytes that a text must have to be looked for before a parser runs.
+const MIN_IMPLIED: usize = 2;
 
 /// One entry as storage hands it over.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +62,7 @@ pub struct Pipeline {
     pub(crate) names: Names,
     pub(crate) hints: Hints,
     field_test: Option<FieldTest>,
+    implied: Vec<(NameId, LineFilter)>,
 }
 
 /// The stages up to the last of the conditions right behind the first parser.
@@ -112,6 +116,7 @@ impl Pipeline {
         Ok(Self {
             head,
             field_test: field_test(&steps),
+            implied: implied(&steps, &names)?,
             steps,
             names,
             hints,
@@ -175,6 +180,14 @@ impl Pipeline {
         self.field_test.is_some()
     }
 
+    /// What conditions on labels that a parser makes of the stored line imply of that line, by label: an entry without such a
+    /// label of its own, in its stream or structured metadata, passes only if its line passes the filter.
+    pub fn implied_filters(&self) -> impl Iterator<Item = (&str, &LineFilter)> {
+        self.implied
+            .iter()
+            .map(|(name, filter)| (self.names.get(*name), filter))
+    }
+
     pub(crate) fn field_test(&self) -> Option<&FieldTest> {
         self.field_test.as_ref()
     }
@@ -222,6 +235,43 @@ fn name_filters(stages: &[Stage], index: usize, error: ParseError) -> ParseError
         Some((_, cause)) => ParseError::in_stage(texts.join(" "), cause),
         None => error,
     }
+}
+
+/// A parser takes a value from the line as it stands there, if it has no escapes: so the line has the text that a condition
+/// right behind the first parser wants, or a backslash.
+fn implied(steps: &[Step], names: &Names) -> Result<Vec<(NameId, LineFilter)>, ParseError> {
+    let is_condition = |step: &&Step| matches!(step, Step::Condition(_));
+    let mut behind = steps.iter().skip_while(is_condition);
+    let parses = |step: &Step| {
+        matches!(
+            step,
+            Step::Json | Step::JsonPaths(_) | Step::Logfmt(_) | Step::Pattern { .. } | Step::Regexp { .. }
+        )
+    };
+    if !behind.next().is_some_and(parses) {
+        return Ok(Vec::new());
+    }
+    let mut values = Vec::new();
+    for step in behind.take_while(is_condition) {
+        if let Step::Condition(condition) = step {
+            condition.add_values(&mut values);
+        }
+    }
+    // What these labels are depends on others.
+    let is_plain = |name: &str| !name.ends_with(SUFFIX) && !BUILT_IN.contains(&name);
+    // Parsers put blanks in the place of broken characters. Short texts are in too many lines.
+    let is_sought = |value: &str| value.len() >= MIN_IMPLIED && !value.contains(' ');
+    values.retain(|(name, value)| is_plain(names.get(*name)) && is_sought(value));
+    let filter = |(name, value): (NameId, &str)| {
+        let expr = LineFilterExpr {
+            op: LineFilterOp::Contains,
+            values: [value, "\\"]
+                .map(|text| LineFilterValue::Text(text.to_owned()))
+                .into(),
+        };
+        Ok((name, LineFilter::new(&expr)?))
+    };
+    values.into_iter().map(filter).collect()
 }
 
 /// `None` when the first stage beside conditions is no parser that can have outlines, or no condition follows it.

@@ -101,6 +101,7 @@ fn stage() -> impl Strategy<Value = String> {
             "| logfmt", "| json", "| trace=\"1\"", "| regexp `\"key\": \"(?P<key>[^\"]+)\"`",
             "| regexp `step=(?P<key>[0-9]+) l`", "| regexp `tep=(?P<app>.)`", "| regexp `took=(?P<key>[0-9]*)ms` | key > 100",
             "| regexp `ey\":\"(?P<key>[^\"]*)\"` | key=\"k1\"", "| regexp `=(?P<key>[0-9]+)$`", "| regexp `s=(?P<key>[0-9a-z ]+)$`",
+            "| logfmt | trace=\"1\"", "| json | detected_level=\"info\" | key=\"k2\"", "| json | rank=\"2\"", "| regexp `(?P<key>N.*)` | key=\"NCCL\"",
             "| json took=\"took\", key=\"req.key\" | took < 500", "| json key=\"key\" | key=\"k3\"",
 
             "| logfmt | step > 20", "| json | took > 500", "| json | key=\"k1\" | ok=\"true\"", "| json | req_took < 300",

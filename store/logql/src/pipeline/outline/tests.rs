@@ -9,7 +9,10 @@ use super::*;
 use crate::pipeline::{EntryRef, Pipeline, Processed};
 use crate::{Expr, Labels};
 
-const QUERIES: [&str; 17] = [
+const QUERIES: [&str; 20] = [
+    r#"| json | a="ab3f""#,
+    r#"| json x="b.c", y="a" | x="true" | y!="12""#,
+    r#"| logfmt | b="true" | job="j""#,
     r#"| json x="a", y="b.c""#,
     r#"| json job="a", y="b", z="none" | y > 5 or job_extracted="12""#,
     r#"| json a="job" | __error__="""#,
@@ -162,6 +165,10 @@ proptest! {
                 filled(0..text.len(), &mut whole);
                 let entry = EntryRef { ts: 0, line: &whole, metadata: &[] };
                 let wanted = labels(other.process(&entry, true));
+                for (label, filter) in pipeline.implied_filters() {
+                    let may_pass = label == "job" || filter.matches(&whole);
+                    prop_assert!(may_pass || wanted.is_none(), "{} {:?}", query, whole);
+                }
                 let read = |outline: &Outline, value: usize, out: &mut String| {
                     filled(outline.values()[value].clone(), out);
                 };

@@ -1,0 +1,55 @@
+//! Rows that conditions on parsed labels leave out by what is in the templates: `| json | level="error"` wants lines with
+//! that text.
+
+use super::block::{Body, Rows};
+use super::head::HeadSearch;
+use super::select::BlockTask;
+use rankline_logql::LineFilter;
+use rankline_segment::{BlockText, SegmentError};
+
+/// Searches for texts that lines must have where the labels they are for aren't the entry's own.
+pub(super) struct ImpliedSearch {
+    by_label: Vec<(String, HeadSearch)>,
+}
+
+impl ImpliedSearch {
+    pub(super) fn new<'f>(filters: impl Iterator<Item = (&'f str, &'f LineFilter)>) -> Self {
+        let search = |filter| HeadSearch::new(std::slice::from_ref(filter));
+        Self {
+            by_label: filters
+                .map(|(label, filter)| (label.to_owned(), search(filter)))
+                .collect(),
+        }
+    }
+
+    /// Leaves the rows (ascending) that may pass. In blocks without templates nothing is looked for.
+    pub(super) fn retain(
+        &self,
+        task: &BlockTask,
+        rows: &Rows,
+        body: &Body,
+        passed: &mut Vec<u32>,
+    ) -> Result<(), SegmentError> {
+        let Some(BlockText::Templates(text)) = body.text() else {
+            return Ok(());
+        };
+        for (label, search) in &self.by_label {
+            if body.metadata_column(label).is_some() || passed.is_empty() {
+                continue;
+            }
+            let found = search.candidates(text)?;
+            let (mut of_stream, mut stream) = (false, None);
+            let mut spans = rows.spans.iter().peekable();
+            passed.retain(|row| {
+                while spans.next_if(|span| span.rows.end <= *row).is_some() {}
+                let Some(span) = spans.peek() else { return false };
+                if stream != Some(span.stream) {
+                    stream = Some(span.stream);
+                    of_stream = task.part.labels(span.stream).get(label).is_some();
+                }
+                of_stream || found.contains(*row)
+            });
+        }
+        Ok(())
+    }
+}
