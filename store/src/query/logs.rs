@@ -205,18 +205,37 @@ impl Scan for LogScan {
             shown: ShownOnce::default(),
             last: [const { None }; 3],
         };
+        let collected = self.collect(task, rows, body, &mut passed, (&mut found, &mut runner), stats);
+        self.runners.lock().push(runner);
+        collected?;
+        stats.post_filter_lines += found.rows.len() as u64;
+        self.keep(found.rows)
+    }
+}
+
+impl LogScan {
+    /// Runs rows through the pipeline, those first that come first in the answer, until there are enough.
+    fn collect(
+        &self,
+        task: &BlockTask,
+        rows: &Rows,
+        body: &Body,
+        passed: &mut [u32],
+        (found, runner): (&mut Found, &mut Runner),
+        stats: &mut QueryStats,
+    ) -> Result<(), QueryError> {
         let mut fields = match body.text() {
             Some(BlockText::Templates(text)) if self.pipeline.tests_fields() => {
                 Some(Outlines::new(text).map_err(|why| task.wrong(why))?)
             }
             _ => None,
         };
-        let (mut rest, mut size) = (&mut passed[..], self.limit.saturating_mul(2).max(256));
-        while !rest.is_empty() && found.rows.len() < self.limit {
+        let (mut rest, mut size) = (passed, self.limit.saturating_mul(2).max(256));
+        'batches: while !rest.is_empty() && found.rows.len() < self.limit {
             let (batch, later) = self.best(rest, size, &rows.ts);
             let batch = match &mut fields {
                 Some(fields) => {
-                    let left = found.test(task, rows, body, batch, fields, &mut runner)?;
+                    let left = found.test(task, rows, body, batch, fields, runner)?;
                     self.best(left, usize::MAX, &rows.ts).0
                 }
                 None => batch,
@@ -225,27 +244,24 @@ impl Scan for LogScan {
             for (place, row) in batch.iter().enumerate() {
                 let (start, end) = self.range();
                 let ts = rows.ts[*row as usize];
+                // Those that follow are even farther.
                 if found.rows.len() == self.limit || ts < start || ts >= end {
-                    break;
+                    break 'batches;
                 }
                 let line = lines.get(place, *row);
-                found.take(task, rows, body, (*row, line), &mut runner, stats);
+                found.take(task, rows, body, (*row, line), runner, stats);
             }
             (rest, size) = (later, size.saturating_mul(4));
             // Where the first rows are not enough, most are left out: all others are tested before any is put in order.
             if let Some(mut fields) = fields.take()
                 && found.rows.len() < self.limit
             {
-                rest = found.test(task, rows, body, rest, &mut fields, &mut runner)?;
+                rest = found.test(task, rows, body, rest, &mut fields, runner)?;
             }
         }
-        self.runners.lock().push(runner);
-        stats.post_filter_lines += found.rows.len() as u64;
-        self.keep(found.rows)
+        Ok(())
     }
-}
 
-impl LogScan {
     /// Splits off the `size` rows that come first in the query's order, sorted.
     fn best<'a>(&self, rows: &'a mut [u32], size: usize, ts: &[i64]) -> (&'a mut [u32], &'a mut [u32]) {
         let key = |row: &u32| (ts[*row as usize], *row);
