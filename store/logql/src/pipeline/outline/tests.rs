@@ -213,6 +213,8 @@ fn lines_with_fields_have_outlines() {
     let found = outlined("| json", text, &variables, Word::Scalar).unwrap();
     assert_eq!(found, ["x0", "0", "0", "-0.0"]);
     assert_eq!(outlined("| json", text, &variables, Word::Any), None);
+    // Whether the escape is one depends on the variable.
+    assert_eq!(outlined("| json", r#"{":\u0{"a":"#, &[5], Word::Number), None);
     let paths = r#"| json x="b.d", y="a", z="e""#;
     let found = outlined(paths, text, &variables, Word::Number).unwrap();
     assert_eq!(found, ["x0", "0", "[0]"]);
