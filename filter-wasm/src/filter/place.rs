@@ -121,7 +121,8 @@ impl Filter {
                 held.touched + 1 == self.call && line.source.ts.saturating_sub(held.last_ts) <= write_ns;
             held.key == line.stream && (held.shape.is_numbered() || (next && held.lines > 1))
         };
-        of_stream().any(goes_on) && !of_stream().any(|held| held.key == line.key)
+        // Another record that owns such lines stands before this one.
+        of_stream().any(goes_on) && !of_stream().any(|held| held.owns(line.key) && !goes_on(held))
     }
 
     /// Gives the line to the held record that it continues. Records of its key that it doesn't continue are closed.
@@ -134,11 +135,11 @@ impl Filter {
         if asked.is_empty() {
             return false;
         }
+        let blank = line::is_blank(line.body);
         let (mut adopters, mut own_record) = (0, None);
         let mut taker = None;
         while let Some(latest) = (0..asked.len()).max_by_key(|&at| asked[at].touched) {
             let Candidate { id, owns, .. } = asked.swap_remove(latest);
-            let blank = line::is_blank(line.body);
             let allowed = owns
                 || blank
                 || (adopters < MAX_ASKED
