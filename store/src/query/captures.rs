@@ -62,11 +62,6 @@ impl<'a> Captures<'a> {
         })
     }
 
-    /// How many templates there are.
-    pub(super) fn count(&self) -> usize {
-        self.known.len()
-    }
-
     /// What is captured in the line of a row.
     pub(super) fn of(&mut self, row: u32) -> Result<Captured<'_>, SegmentError> {
         let Some(template) = self.places.template(row)? else {
@@ -78,12 +73,11 @@ impl<'a> Captures<'a> {
         match &self.known[template] {
             Some(Known::Tries { tries, or_whole }) => {
                 let (_, ordinal) = self.places.locate(row)?;
-                let found = follow(self.capture, self.text, tries, ordinal, &mut self.scan)?;
-                if !found && *or_whole {
+                follow(self.capture, self.text, tries, ordinal, &mut self.scan)?;
+                if *or_whole && self.capture.value(&self.scan).is_none() {
                     return self.whole(row);
                 }
-                let value = found.then(|| self.capture.value(&self.scan)).flatten();
-                return Ok(Captured::OfRow(value));
+                return Ok(Captured::OfRow(self.capture.value(&self.scan)));
             }
             Some(Known::Whole) => return self.whole(row),
             _ => {}
@@ -145,15 +139,18 @@ impl<'a> Captures<'a> {
     }
 }
 
-/// Follows the tries in a line until one matches; then `scan` holds what it captured.
+/// Follows the tries in a line until one matches: `scan` holds what it captured, or that the last one doesn't match.
 fn follow(
     capture: &SoleCapture,
     text: &TemplateLines,
     tries: &[Try],
     ordinal: u32,
     scan: &mut CaptureScan,
-) -> Result<bool, SegmentError> {
-    for one in tries {
+) -> Result<(), SegmentError> {
+    for (before, one) in tries.iter().enumerate() {
+        if before > 0 && capture.value(scan).is_some() {
+            break;
+        }
         scan.copy_from(&one.scan);
         if let Some(place) = one.place {
             let stop = text.walk(place, Some(ordinal), |bytes| !capture.feed(scan, bytes))?;
@@ -161,9 +158,6 @@ fn follow(
                 capture.finish(scan);
             }
         }
-        if capture.value(scan).is_some() {
-            return Ok(true);
-        }
     }
-    Ok(false)
+    Ok(())
 }

@@ -128,9 +128,6 @@ enum Read<'r> {
 
 /// Reads what an accumulator wants of rows, most often without their lines.
 trait ExcerptReader {
-    /// How many templates there are.
-    fn templates(&self) -> usize;
-
     /// Gives what there is of a row to `take`; ascending rows fastest.
     fn read<T>(
         &mut self,
@@ -141,10 +138,6 @@ trait ExcerptReader {
 }
 
 impl ExcerptReader for Captures<'_> {
-    fn templates(&self) -> usize {
-        self.count()
-    }
-
     fn read<T>(
         &mut self,
         row: u32,
@@ -161,10 +154,6 @@ impl ExcerptReader for Captures<'_> {
 }
 
 impl ExcerptReader for Outlines<'_> {
-    fn templates(&self) -> usize {
-        self.count()
-    }
-
     fn read<T>(
         &mut self,
         row: u32,
@@ -204,10 +193,16 @@ impl<'a> Fold<'a> {
         &self.scan.plan.leaves()[self.scan.leaf]
     }
 
-    /// Folds entries of which `reader` reads what is wanted without their lines; `passed` ascending.
-    fn excerpts(&mut self, mut reader: impl ExcerptReader, passed: &[u32]) -> Result<(), QueryError> {
+    /// Folds entries of which `reader` reads what is wanted without their lines, in a block of so many templates; `passed`
+    /// ascending.
+    fn excerpts(
+        &mut self,
+        mut reader: impl ExcerptReader,
+        templates: usize,
+        passed: &[u32],
+    ) -> Result<(), QueryError> {
         let (rows, body): (&'a Rows, &'a Body) = (self.rows, self.body);
-        let mut classes = Classes::of(body, reader.templates()).filter(|_| !self.leaf().unwraps());
+        let mut classes = Classes::of(body, templates).filter(|_| !self.leaf().unwraps());
         if let Some(classes) = &classes {
             self.sum.begin_classes(classes.count());
         }
@@ -419,13 +414,13 @@ impl<'a> Fold<'a> {
                 && let Some(BlockText::Templates(text)) = self.body.text()
             {
                 let captures = Captures::new(capture, text).map_err(|why| self.task.wrong(why))?;
-                return self.excerpts(captures, &passed);
+                return self.excerpts(captures, text.templates(), &passed);
             }
             if self.leaf().has_outlines()
                 && let Some(BlockText::Templates(text)) = self.body.text()
             {
                 let outlines = Outlines::new(text).map_err(|why| self.task.wrong(why))?;
-                return self.excerpts(outlines, &passed);
+                return self.excerpts(outlines, text.templates(), &passed);
             }
             if self.leaf().labels_suffice() {
                 return self.labelled(&passed);

@@ -3,8 +3,9 @@
 
 use super::block::{Body, Rows};
 use super::head::HeadSearch;
+use super::labels;
 use super::select::BlockTask;
-use rankline_logql::LineFilter;
+use rankline_logql::{Labels, LineFilter};
 use rankline_segment::{BlockText, SegmentError};
 
 /// Searches for texts that lines must have where the labels they are for aren't the entry's own.
@@ -38,17 +39,9 @@ impl ImpliedSearch {
                 continue;
             }
             let found = search.candidates(text)?;
-            let (mut of_stream, mut stream) = (false, None);
-            let mut spans = rows.spans.iter().peekable();
-            passed.retain(|row| {
-                while spans.next_if(|span| span.rows.end <= *row).is_some() {}
-                let Some(span) = spans.peek() else { return false };
-                if stream != Some(span.stream) {
-                    stream = Some(span.stream);
-                    of_stream = task.part.labels(span.stream).get(label).is_some();
-                }
-                of_stream || found.contains(*row)
-            });
+            let of_stream = |labels: &Labels| labels.get(label).is_some();
+            let keep = |row, is_of_stream| is_of_stream || found.contains(row);
+            labels::retain_by_stream(task, rows, passed, of_stream, keep);
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 
 use super::block::{Body, Rows};
 use super::select::BlockTask;
-use rankline_logql::LabelTest;
+use rankline_logql::{LabelTest, Labels};
 use rankline_segment::MetadataColumn;
 use std::sync::Arc;
 
@@ -22,25 +22,41 @@ pub(super) fn retain(
         let column = body.metadata_column(test.name());
         let met = column.map(|column| met_ids(test, column));
         let without = test.passes("");
-        let (mut of_stream, mut stream) = (None, None);
         let mut reader = column.map(|column| IdReader::new(Arc::clone(column)));
-        let mut spans = rows.spans.iter().peekable();
-        passed.retain(|row| {
-            while spans.next_if(|span| span.rows.end <= *row).is_some() {}
-            let Some(span) = spans.peek() else { return false };
-            if stream != Some(span.stream) {
-                stream = Some(span.stream);
-                let labels = task.part.labels(span.stream);
-                of_stream = labels.get(test.name()).map(|value| test.passes(value));
-            }
-            // A label of the stream hides metadata of its name.
-            match (of_stream, &mut reader, &met) {
-                (Some(passes), _, _) => passes,
-                (None, Some(reader), Some(met)) => met[reader.id(*row) as usize],
-                _ => without,
-            }
-        });
+        let of_stream = |labels: &Labels| labels.get(test.name()).map(|value| test.passes(value));
+        // A label of the stream hides metadata of its name.
+        let keep = |row, of_stream| match (of_stream, &mut reader, &met) {
+            (Some(passes), _, _) => passes,
+            (None, Some(reader), Some(met)) => met[reader.id(row) as usize],
+            _ => without,
+        };
+        retain_by_stream(task, rows, passed, of_stream, keep);
     }
+}
+
+/// Leaves the rows (ascending) that are to be kept. `keep` gets each row with what `of_stream` says of its stream's labels.
+pub(super) fn retain_by_stream<T: Copy>(
+    task: &BlockTask,
+    rows: &Rows,
+    passed: &mut Vec<u32>,
+    of_stream: impl Fn(&Labels) -> T,
+    mut keep: impl FnMut(u32, T) -> bool,
+) {
+    let mut known = None;
+    let mut spans = rows.spans.iter().peekable();
+    passed.retain(|row| {
+        while spans.next_if(|span| span.rows.end <= *row).is_some() {}
+        let Some(span) = spans.peek() else { return false };
+        let said = match known {
+            Some((stream, said)) if stream == span.stream => said,
+            _ => {
+                let said = of_stream(&task.part.labels(span.stream));
+                known = Some((span.stream, said));
+                said
+            }
+        };
+        keep(*row, said)
+    });
 }
 
 /// Which ids of a column pass, 0 for none among them.

@@ -103,11 +103,6 @@ impl<'a> Outlines<'a> {
         })
     }
 
-    /// How many templates there are.
-    pub(super) fn count(&self) -> usize {
-        self.known.len()
-    }
-
     /// What there is of a row. `outline` is asked once for each template.
     pub(super) fn of(
         &mut self,

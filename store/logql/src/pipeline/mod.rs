@@ -16,6 +16,7 @@ mod stage;
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 pub use json::json_paths;
@@ -237,22 +238,33 @@ fn name_filters(stages: &[Stage], index: usize, error: ParseError) -> ParseError
     }
 }
 
+/// The first stage beside conditions, and the conditions right behind it.
+fn first_parser(steps: &[Step]) -> Range<usize> {
+    let conditions = |from: usize| {
+        let steps = steps.iter().skip(from);
+        steps
+            .take_while(|step| matches!(step, Step::Condition(_)))
+            .count()
+    };
+    let parser = conditions(0);
+    let end = (parser + 1).min(steps.len());
+    parser..end + conditions(end)
+}
+
 /// A parser takes a value from the line as it stands there, if it has no escapes: so the line has the text that a condition
 /// right behind the first parser wants, or a backslash.
 fn implied(steps: &[Step], names: &Names) -> Result<Vec<(NameId, LineFilter)>, ParseError> {
-    let is_condition = |step: &&Step| matches!(step, Step::Condition(_));
-    let mut behind = steps.iter().skip_while(is_condition);
-    let parses = |step: &Step| {
-        matches!(
-            step,
-            Step::Json | Step::JsonPaths(_) | Step::Logfmt(_) | Step::Pattern { .. } | Step::Regexp { .. }
-        )
-    };
-    if !behind.next().is_some_and(parses) {
+    let Some(
+        [
+            Step::Json | Step::JsonPaths(_) | Step::Logfmt(_) | Step::Pattern { .. } | Step::Regexp { .. },
+            conditions @ ..,
+        ],
+    ) = steps.get(first_parser(steps))
+    else {
         return Ok(Vec::new());
-    }
+    };
     let mut values = Vec::new();
-    for step in behind.take_while(is_condition) {
+    for step in conditions {
         if let Step::Condition(condition) = step {
             condition.add_values(&mut values);
         }
@@ -276,11 +288,8 @@ fn implied(steps: &[Step], names: &Names) -> Result<Vec<(NameId, LineFilter)>, P
 
 /// `None` when the first stage beside conditions is no parser that can have outlines, or no condition follows it.
 fn field_test(steps: &[Step]) -> Option<FieldTest> {
-    let is_condition = |step: &Step| matches!(step, Step::Condition(_));
-    let parser = steps.iter().position(|step| !is_condition(step))?;
+    let Range { start: parser, end } = first_parser(steps);
     steps.get(parser).filter(|step| step.may_have_outline())?;
-    let behind = steps.iter().skip(parser + 1);
-    let end = parser + 1 + behind.take_while(|step| is_condition(step)).count();
     let mut names = Vec::new();
     for step in steps.iter().take(end) {
         if let Step::Condition(condition) = step {

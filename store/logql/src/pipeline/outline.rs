@@ -171,6 +171,9 @@ impl Step {
         wanted: Wanted<'_>,
         scratch: &mut Scratch,
     ) -> Option<Outline> {
+        if !self.may_have_outline() {
+            return None;
+        }
         let mut collector = Collector {
             values: Vec::new(),
             fields: Vec::new(),

@@ -87,7 +87,7 @@ impl Runner {
     /// to be looked at one by one.
     pub fn outline(&mut self, skeleton: &Skeleton<'_>) -> Option<Outline> {
         let mut steps = self.pipeline.steps.iter();
-        let parser = steps.find(|step| step.may_have_outline())?;
+        let parser = steps.find(|step| step.reads_line())?;
         parser.outline(skeleton, Wanted::All, &mut self.scratch)
     }
 
@@ -128,7 +128,8 @@ impl Runner {
                     }
                     true
                 }
-                (step, Given::Outlined(line)) if step.may_have_outline() => {
+                // Only the parser looks at the line.
+                (step, Given::Outlined(line)) if step.reads_line() => {
                     let buffers = &mut self.buffers.outline;
                     outline::run(step, line, entry.metadata, buffers, &mut self.scratch);
                     true

@@ -103,7 +103,6 @@ fn stage() -> impl Strategy<Value = String> {
             "| regexp `ey\":\"(?P<key>[^\"]*)\"` | key=\"k1\"", "| regexp `=(?P<key>[0-9]+)$`", "| regexp `s=(?P<key>[0-9a-z ]+)$`",
             "| logfmt | trace=\"1\"", "| json | detected_level=\"info\" | key=\"k2\"", "| json | rank=\"2\"", "| regexp `(?P<key>N.*)` | key=\"NCCL\"",
             "| json took=\"took\", key=\"req.key\" | took < 500", "| json key=\"key\" | key=\"k3\"",
-
             "| logfmt | step > 20", "| json | took > 500", "| json | key=\"k1\" | ok=\"true\"", "| json | req_took < 300",
             "| json | rank_extracted=\"2\" or took > 900", "| json | __error__=\"\" | key!~\"k[12]\"", "| logfmt | took < 100 | ok=\"true\"",
             "| pattern `key=<key> took=<took> <_>` | took > 700", "| json | app=\"train\" | line_format \"{{.took}}\"",
