@@ -74,6 +74,14 @@ impl BlockBuilder {
         }
     }
 
+    /// Makes room for so many rows with so many bytes of whole lines.
+    pub(crate) fn reserve(&mut self, rows: usize, line_bytes: usize) {
+        self.timestamps.reserve(rows);
+        self.lengths.reserve(rows);
+        self.ends.reserve(rows);
+        self.text.reserve(line_bytes);
+    }
+
     pub(crate) fn rows(&self) -> usize {
         self.timestamps.len()
     }
@@ -162,7 +170,7 @@ impl BlockBuilder {
         try_layouts: bool,
     ) -> Result<BlockMeta, SegmentError> {
         let mut next = BlockBuilder::new(self.index + 1, self.splitter.is_some());
-        next.text.reserve(self.text.len());
+        next.reserve(self.rows(), self.text.len());
         let block = std::mem::replace(self, next);
         let rows = block.rows() as u32;
         let bounds = block
@@ -345,23 +353,23 @@ impl Columns<'_> {
 #[derive(Debug)]
 struct MetadataBuilder {
     name: Box<str>,
-    ids: HashMap<Box<str>, u32>,
+    ids: HashMap<Box<str>, u32, foldhash::fast::RandomState>,
     lengths: Vec<u64>,
     text: Vec<u8>,
     /// (row after the run, id); what no run covers yet has id 0.
     runs: Vec<(u32, u32)>,
-    last_value: Box<str>,
+    last_value: String,
 }
 
 impl MetadataBuilder {
     fn new(name: &str) -> Self {
         MetadataBuilder {
             name: name.into(),
-            ids: HashMap::new(),
+            ids: HashMap::default(),
             lengths: Vec::new(),
             text: Vec::new(),
             runs: Vec::new(),
-            last_value: "".into(),
+            last_value: String::new(),
         }
     }
 
@@ -379,7 +387,8 @@ impl MetadataBuilder {
         }
         let (id, weight) = self.id(value);
         self.runs.push((row + 1, id));
-        self.last_value = value.into();
+        self.last_value.clear();
+        self.last_value.push_str(value);
         weight + 16
     }
 

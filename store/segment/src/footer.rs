@@ -369,10 +369,11 @@ fn read_streams(
         .collect::<Result<Vec<_>, _>>()?;
     let bytes = names.iter().chain(&values).map(|text| text.len() as u64).sum();
     SegmentError::limit(Part::Footer, "label bytes", bytes, MAX_LABEL_BYTES)?;
-    let mut pairs = names.into_iter().zip(values);
+    let mut pairs = names.iter().copied().zip(values.iter().copied());
     let mut streams: Vec<StreamMeta> = Vec::with_capacity(count);
     for count in counts {
-        let labels = LabelPairs::new(pairs.by_ref().take(count as usize));
+        let labels = LabelPairs::new(pairs.clone().take(count as usize));
+        pairs.by_ref().take(count as usize).for_each(drop);
         if !labels.iter().is_sorted_by(|a, b| a.0 < b.0) {
             return Err(reader.corrupt(format!("labels of stream {} aren't in order", streams.len())));
         }

@@ -13,16 +13,18 @@ pub struct LabelPairs {
 
 impl LabelPairs {
     /// Packs pairs as they are; that names ascend is for the caller to see to.
-    pub fn new<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        let (mut text, mut ends) = (String::new(), Vec::new());
-        for part in pairs.into_iter().flat_map(|(name, value)| [name, value]) {
+    pub fn new<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str), IntoIter: Clone>) -> Self {
+        let parts = pairs.into_iter().flat_map(|(name, value)| [name, value]);
+        let bytes = parts.clone().map(str::len).sum();
+        let mut text = String::with_capacity(bytes);
+        let ends = parts.map(|part| {
             text.push_str(part);
             // A footer's labels have 512 MiB at the most.
-            ends.push(text.len() as u32);
-        }
+            text.len() as u32
+        });
         LabelPairs {
+            ends: ends.collect::<Vec<_>>().into(),
             text: text.into(),
-            ends: ends.into(),
         }
     }
 

@@ -97,6 +97,13 @@ impl SegmentWriter {
         }
     }
 
+    /// Makes room for the rows of the first block, of so many rows with so many bytes of lines that are to come in all.
+    pub fn expect(&mut self, rows: usize, line_bytes: usize) {
+        let rows = rows.min(self.options.block_rows);
+        self.block
+            .reserve(rows, line_bytes.min(self.options.block_line_bytes));
+    }
+
     /// Starts the next stream. Streams come in ascending order of their label pairs (names ascending and unique),
     /// each once. A stream without rows is left out.
     ///

@@ -108,6 +108,12 @@ fn encode_day(day: Day, parts: &[(&StreamEntries, Range<usize>)], id: Ulid) -> R
         templates: true,
         ..WriterOptions::default()
     });
+    let entries = || {
+        parts
+            .iter()
+            .flat_map(|(stream, range)| stream.entries.get(range.clone()).unwrap_or_default())
+    };
+    writer.expect(entries().count(), entries().map(|entry| entry.line.len()).sum());
     let (mut labels, mut metadata) = (Vec::new(), Vec::new());
     for (stream, range) in parts {
         labels.clear();

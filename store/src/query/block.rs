@@ -8,7 +8,7 @@ use super::{Engine, QueryError, QueryStats};
 use bytes::Bytes;
 use rankline_logql::MetadataNeeds;
 use rankline_segment::{
-    BlockText, ColumnKind, ColumnMeta, Lines, MetadataColumn, RowSet, SegmentError, StreamRun, TemplateLines,
+    BlockText, ColumnKind, ColumnMeta, Hits, Lines, MetadataColumn, SegmentError, StreamRun, TemplateLines,
 };
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -136,8 +136,8 @@ pub(super) struct Body {
     hot: Arc<HotBlock>,
     lines: bool,
     lengths: bool,
-    /// The rows that can pass the head filters, when that is known without a look at lines.
-    pub(super) candidates: Option<RowSet>,
+    /// The lines that can pass the head filters, when that is known without a look at them.
+    pub(super) candidates: Option<Hits>,
     /// Lines that were put together.
     pub(super) built: Cell<u64>,
     metadata: Vec<(Box<str>, Arc<MetadataColumn>)>,

@@ -253,28 +253,13 @@ impl Engine {
     ) -> Result<(), QueryError> {
         let threads = self.workers.threads();
         let at_once = (tasks.len() / (threads * 4)).clamp(1, MAX_HOT_AT_ONCE);
-        let mut shares = Vec::new();
-        let mut tasks = tasks.into_iter().peekable();
-        while tasks.peek().is_some() {
-            shares.push(tasks.by_ref().take(at_once).collect::<Vec<_>>());
-        }
-        futures::stream::iter(shares)
-            .map(|share| {
-                let (own, blocks) = (driver.clone(), self.blocks.clone());
-                let scanned = move || {
-                    own.timed(|| {
-                        share.into_iter().try_for_each(|(task, encoded, needs)| {
-                            own.scan_now(&task, &encoded, &needs)?;
-                            blocks.keep(task.key(), &encoded.hot);
-                            Ok(())
-                        })
-                    })
-                };
-                Ok(self.workers.run(scanned))
-            })
-            .try_buffer_unordered(threads)
-            .try_for_each(|()| std::future::ready(Ok(())))
-            .await
+        let blocks = self.blocks.clone();
+        let scan = move |(task, encoded, needs): (BlockTask, Encoded, Needs)| {
+            driver.timed(|| driver.scan_now(&task, &encoded, &needs))?;
+            blocks.keep(task.key(), &encoded.hot);
+            Ok(())
+        };
+        self.workers.run_all(tasks, at_once, scan).await
     }
 
     async fn drive_block<S: Scan>(

@@ -6,7 +6,7 @@
 use super::block::Body;
 use memchr::memmem::Finder;
 use rankline_logql::{LineFilter, RequiredText};
-use rankline_segment::{BlockText, Hits, Lines, Needle, RowSet, SegmentError, TemplateLines};
+use rankline_segment::{BlockText, Hits, Lines, Needle, SegmentError, TemplateLines};
 use std::ops::Range;
 
 /// Lines that are put together at once to be looked at.
@@ -49,8 +49,8 @@ impl HeadSearch {
         self.literal.is_none() && self.rest.is_empty()
     }
 
-    /// Rows of a block that is stored as templates and that can pass; no other row does.
-    pub(super) fn candidates(&self, text: &TemplateLines) -> Result<RowSet, SegmentError> {
+    /// Lines of a block that is stored as templates and that can pass; no other line does.
+    pub(super) fn candidates(&self, text: &TemplateLines) -> Result<Hits, SegmentError> {
         self.templates.candidates(text)
     }
 
@@ -73,11 +73,11 @@ impl HeadSearch {
             None => Ok(all()),
             Some(BlockText::Plain(lines)) => Ok(self.rows(lines, ranges)),
             Some(BlockText::Templates(text)) => {
-                let rows = match &body.candidates {
-                    Some(rows) => rows,
+                let lines = match &body.candidates {
+                    Some(lines) => lines,
                     None => &self.candidates(text)?,
                 };
-                self.templates.passed(body, text, rows, ranges)
+                self.templates.passed(body, text, lines, ranges)
             }
         }
     }
@@ -156,15 +156,15 @@ impl TemplateSearch {
         Self { with, without, rest }
     }
 
-    pub(super) fn candidates(&self, text: &TemplateLines) -> Result<RowSet, SegmentError> {
+    pub(super) fn candidates(&self, text: &TemplateLines) -> Result<Hits, SegmentError> {
         let mut hits = self.hits(text, TemplateLines::hits)?;
-        if hits.is_empty() {
-            return Ok(RowSet::empty(text.rows()));
-        }
         for needle in &self.without {
+            if hits.is_empty() {
+                break;
+            }
             hits.subtract(&text.hits(needle)?);
         }
-        text.rows_of(&hits)
+        Ok(hits)
     }
 
     /// Lines that have what is required, as far as `ask` tells.
@@ -195,13 +195,10 @@ impl TemplateSearch {
         &self,
         body: &Body,
         text: &TemplateLines,
-        candidates: &RowSet,
+        candidates: &Hits,
         ranges: &[Range<u32>],
     ) -> Result<Vec<u32>, SegmentError> {
-        let rows: Vec<u32> = ranges
-            .iter()
-            .flat_map(|range| candidates.rows_in(range.clone()))
-            .collect();
+        let rows = text.rows_in(candidates, ranges)?;
         if self.rest.is_empty() {
             return Ok(rows);
         }

@@ -38,7 +38,7 @@ impl ImpliedSearch {
             if body.metadata_column(label).is_some() || passed.is_empty() {
                 continue;
             }
-            let found = search.candidates(text)?;
+            let found = text.rows_of(&search.candidates(text)?)?;
             let of_stream = |labels: &Labels| labels.get(label).is_some();
             let keep = |row, is_of_stream| is_of_stream || found.contains(row);
             labels::retain_by_stream(task, rows, passed, of_stream, keep);

@@ -45,6 +45,9 @@ pub(crate) struct TemplateColumns {
     pub(crate) other: Vec<u8>,
 }
 
+/// The group of rows that aren't looked at.
+const ODD: u32 = u32::MAX;
+
 /// How a block's lines are to be stored.
 #[derive(Debug)]
 pub(crate) enum Split {
@@ -81,7 +84,7 @@ impl Rows {
 /// Lays out the rows of a block. `ends` says where each row ends in `text`, `line_bytes` how many bytes the lines have.
 /// `try_layouts`: see [`WriterOptions`](crate::WriterOptions).
 pub(crate) fn encode(
-    mut splitter: Splitter,
+    splitter: Splitter,
     text: Vec<u8>,
     ends: &[u32],
     line_bytes: u64,
@@ -97,19 +100,19 @@ pub(crate) fn encode(
     };
     let mut ids = vec![0u32; ends.len()];
     let mut columns = Columns::new(zstd, try_layouts, &part)?;
-    let other = splitter.take_small(&mut rows);
-    columns.add_groups(&rows, &splitter, Vocabulary::Numbers, &mut ids)?;
+    let (groups, other) = splitter.groups(&mut rows);
+    columns.add_groups(&rows, &splitter, &groups, Vocabulary::Numbers, &mut ids)?;
     columns.directory.of_numbers = columns.directory.templates.len();
     let mut assigned = Splitter::default();
     for row in other {
         let place = rows.places[row as usize].clone();
         assigned.add(row, &rows.text[place.clone()], place.start, Vocabulary::Values);
     }
-    let other = assigned.take_small(&mut rows);
-    columns.add_groups(&rows, &assigned, Vocabulary::Values, &mut ids)?;
+    let (assigned_groups, other) = assigned.groups(&mut rows);
+    columns.add_groups(&rows, &assigned, &assigned_groups, Vocabulary::Values, &mut ids)?;
     let other_bytes: u64 = other.iter().map(|&row| rows.get(row).len() as u64).sum();
     if line_bytes.saturating_sub(other_bytes).saturating_mul(MIN_SHARE) <= line_bytes {
-        return Ok(Split::Plain(splitter.into_plain(rows)));
+        return Ok(Split::Plain(splitter.into_plain(&groups, rows)));
     }
     let (directory, variables) = columns.finish()?;
     Ok(Split::Templates(TemplateColumns {
@@ -120,48 +123,35 @@ pub(crate) fn encode(
     }))
 }
 
-/// Rows of equal template.
-#[derive(Debug, Default)]
-struct Group {
-    rows: Vec<u32>,
-    /// Slots of the rows that came whole, in the block's text, as many for each.
-    slots: Vec<Range<u32>>,
-    /// Of each row where its variables are; empty while all came whole.
-    origins: Vec<Origin>,
+/// A row, and where its variables are.
+#[derive(Debug, Clone, Copy)]
+struct Member {
+    row: u32,
+    origin: Origin,
 }
 
 /// Where a row's variables are.
 #[derive(Debug, Clone, Copy)]
 enum Origin {
-    /// In the block's text: its number among the group's rows that came whole.
+    /// In the block's text: its slots begin with this one.
     Text(u32),
     /// In a block that it comes from: the number of that, and its place there.
     Source(u32, Place),
 }
 
-impl Group {
-    fn is_large(&self) -> bool {
-        self.rows.len() >= MIN_ROWS
-    }
+/// The rows of templates that are worth it: those of each template in order, template after template.
+struct Groups {
+    members: Vec<Member>,
+    /// Where each group ends.
+    ends: Vec<usize>,
+}
 
-    /// The variables of all rows in the slot `number` of `slots`.
-    fn values<'t>(
-        &self,
-        number: usize,
-        slots: usize,
-        text: &'t [u8],
-        sources: &'t [Arc<SplitLines>],
-        values: &mut Vec<&'t [u8]>,
-    ) {
-        let of_slot = |slot: &Range<u32>| &text[slot.start as usize..slot.end as usize];
-        values.clear();
-        if self.origins.is_empty() {
-            return values.extend(self.slots.iter().skip(number).step_by(slots).map(of_slot));
-        }
-        values.extend(self.origins.iter().map(|origin| match *origin {
-            Origin::Text(row) => of_slot(&self.slots[row as usize * slots + number]),
-            Origin::Source(source, place) => sources[source as usize].value(place, number),
-        }));
+impl Groups {
+    fn iter(&self) -> impl Iterator<Item = &[Member]> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts
+            .zip(&self.ends)
+            .map(|(start, &end)| &self.members[start..end])
     }
 }
 
@@ -193,9 +183,13 @@ impl Hasher for Hashed {
 pub(crate) struct Splitter {
     seed: u64,
     by_hash: HashMap<u128, u32, BuildHasherDefault<Hashed>>,
-    groups: Vec<Group>,
-    /// Rows that aren't looked at.
-    odd: Vec<u32>,
+    /// How many rows each group has.
+    counts: Vec<u32>,
+    /// All rows as they came, with their groups; [`ODD`] for those that aren't looked at. One list for all groups: a block has
+    /// thousands of them, and lists that grow are copied.
+    members: Vec<(u32, Member)>,
+    /// Slots of the rows that came whole, in the block's text.
+    all_slots: Vec<Range<u32>>,
     /// Blocks that rows come from which came split.
     sources: Vec<Arc<SplitLines>>,
     /// Of the line at hand.
@@ -208,8 +202,9 @@ impl Default for Splitter {
         Splitter {
             seed: RandomState::new().hash_one(0),
             by_hash: HashMap::default(),
-            groups: Vec::new(),
-            odd: Vec::new(),
+            counts: Vec::new(),
+            members: Vec::new(),
+            all_slots: Vec::new(),
             sources: Vec::new(),
             template: Vec::new(),
             slots: Vec::new(),
@@ -225,27 +220,27 @@ impl Splitter {
         if line.len() <= MAX_LINE_BYTES {
             split(line, vocabulary, &mut self.template, &mut self.slots);
         }
+        let origin = Origin::Text(self.all_slots.len() as u32);
         if line.len() > MAX_LINE_BYTES || self.slots.len() > MAX_SLOTS {
-            self.odd.push(row);
+            self.members.push((ODD, Member { row, origin }));
             return;
         }
-        let group = group_of(self.seed, &self.template, &mut self.by_hash, &mut self.groups);
-        let group = &mut self.groups[group as usize];
+        let group = group_of(self.seed, &self.template, &mut self.by_hash, &mut self.counts);
+        self.push(group, Member { row, origin });
         let start = start as u32;
-        if !group.origins.is_empty() {
-            let whole = group.slots.len() / self.slots.len().max(1);
-            group.origins.push(Origin::Text(whole as u32));
-        }
-        group.rows.push(row);
         let slots = self.slots.iter();
-        group
-            .slots
+        self.all_slots
             .extend(slots.map(|slot| slot.start + start..slot.end + start));
+    }
+
+    fn push(&mut self, group: u32, member: Member) {
+        self.counts[group as usize] += 1;
+        self.members.push((group, member));
     }
 
     /// The group of a template of [`Vocabulary::Numbers`], for rows that are split already.
     pub(crate) fn group(&mut self, template: &[u8]) -> u32 {
-        group_of(self.seed, template, &mut self.by_hash, &mut self.groups)
+        group_of(self.seed, template, &mut self.by_hash, &mut self.counts)
     }
 
     /// Makes a block known that rows come from; its number.
@@ -256,60 +251,82 @@ impl Splitter {
 
     /// Adds a row of [`Splitter::group`] that is at `place` in the block [`Splitter::add_source`] gave a number.
     pub(crate) fn add_split(&mut self, row: u32, group: u32, source: u32, place: Place) {
-        let group = &mut self.groups[group as usize];
-        if group.origins.is_empty() {
-            group
-                .origins
-                .extend((0..group.rows.len() as u32).map(Origin::Text));
-        }
-        group.origins.push(Origin::Source(source, place));
-        group.rows.push(row);
+        let origin = Origin::Source(source, place);
+        self.push(group, Member { row, origin });
     }
 
-    /// Rows that are in no group worth a template, ascending. Those that came split are put together.
-    fn take_small(&mut self, rows: &mut Rows) -> Vec<u32> {
-        let mut small = std::mem::take(&mut self.odd);
-        for group in self.groups.iter().filter(|group| !group.is_large()) {
-            small.extend_from_slice(&group.rows);
-            self.put_together(group, rows);
-        }
-        small.sort_unstable();
-        small
-    }
-
-    /// Puts the group's lines that came split together.
-    fn put_together(&self, group: &Group, rows: &mut Rows) {
-        for (row, origin) in group.rows.iter().zip(&group.origins) {
-            if let Origin::Source(source, place) = *origin {
-                rows.put_together(*row, &self.sources[source as usize], place);
+    /// The groups that are worth a template, and the rows of no such group, ascending. Of these, those that came split are put
+    /// together.
+    fn groups(&self, rows: &mut Rows) -> (Groups, Vec<u32>) {
+        let mut ends = Vec::new();
+        // Where the next member of each group belongs; nothing for small groups.
+        let mut next = Vec::with_capacity(self.counts.len());
+        let mut end = 0;
+        for &count in &self.counts {
+            let is_large = count as usize >= MIN_ROWS;
+            next.push(is_large.then_some(end));
+            if is_large {
+                end += count as usize;
+                ends.push(end);
             }
         }
+        let origin = Origin::Text(0);
+        let mut members = vec![Member { row: 0, origin }; end];
+        let mut small = Vec::new();
+        for (group, member) in &self.members {
+            if let Some(Some(place)) = next.get_mut(*group as usize) {
+                members[*place] = *member;
+                *place += 1;
+            } else {
+                small.push(member.row);
+                self.put_together(member, rows);
+            }
+        }
+        (Groups { members, ends }, small)
     }
 
-    /// All lines one after another; small groups have been taken.
-    fn into_plain(self, mut rows: Rows) -> Vec<u8> {
+    /// Puts the row's line together if it came split.
+    fn put_together(&self, member: &Member, rows: &mut Rows) {
+        if let Origin::Source(source, place) = member.origin {
+            rows.put_together(member.row, &self.sources[source as usize], place);
+        }
+    }
+
+    /// All lines one after another; those in no group are together.
+    fn into_plain(self, groups: &Groups, mut rows: Rows) -> Vec<u8> {
         if self.sources.is_empty() {
             return rows.text;
         }
-        for group in self.large() {
-            self.put_together(group, &mut rows);
+        for member in &groups.members {
+            self.put_together(member, &mut rows);
         }
         rows.joined(0..rows.places.len() as u32)
     }
 
     /// Appends the template of a group.
-    fn put_template(&self, group: &Group, rows: &Rows, vocabulary: Vocabulary, out: &mut Vec<u8>) {
-        match (group.origins.first(), group.rows.first()) {
-            (Some(Origin::Source(source, place)), _) => {
+    fn put_template(&self, group: &[Member], rows: &Rows, vocabulary: Vocabulary, out: &mut Vec<u8>) {
+        match group.first() {
+            Some(Member {
+                origin: Origin::Source(source, place),
+                ..
+            }) => {
                 out.extend_from_slice(self.sources[*source as usize].template(place.template));
             }
-            (_, Some(row)) => split(rows.get(*row), vocabulary, out, &mut Vec::new()),
-            (_, None) => {}
+            Some(member) => split(rows.get(member.row), vocabulary, out, &mut Vec::new()),
+            None => {}
         }
     }
 
-    fn large(&self) -> impl Iterator<Item = &Group> {
-        self.groups.iter().filter(|group| group.is_large())
+    /// The variables of a group's rows in the slot `number`.
+    fn values<'t>(&'t self, group: &[Member], number: usize, text: &'t [u8], values: &mut Vec<&'t [u8]>) {
+        values.clear();
+        values.extend(group.iter().map(|member| match member.origin {
+            Origin::Text(first) => {
+                let slot = &self.all_slots[first as usize + number];
+                &text[slot.start as usize..slot.end as usize]
+            }
+            Origin::Source(source, place) => self.sources[source as usize].value(place, number),
+        }));
     }
 }
 
@@ -318,12 +335,12 @@ fn group_of(
     seed: u64,
     template: &[u8],
     by_hash: &mut HashMap<u128, u32, BuildHasherDefault<Hashed>>,
-    groups: &mut Vec<Group>,
+    counts: &mut Vec<u32>,
 ) -> u32 {
-    let next = groups.len() as u32;
+    let next = counts.len() as u32;
     let group = *by_hash.entry(xxh3_128_with_seed(template, seed)).or_insert(next);
     if group == next {
-        groups.push(Group::default());
+        counts.push(0);
     }
     group
 }
@@ -352,22 +369,23 @@ impl<'a, P: Fn() -> Part> Columns<'a, P> {
         })
     }
 
-    /// Adds the large groups of one vocabulary, and to `ids` their rows' templates.
+    /// Adds the groups of one vocabulary, and to `ids` their rows' templates.
     fn add_groups(
         &mut self,
         rows: &Rows,
         splitter: &Splitter,
+        groups: &Groups,
         vocabulary: Vocabulary,
         ids: &mut [u32],
     ) -> Result<(), SegmentError> {
         let mut template = Vec::new();
         let mut values = Vec::new();
-        for group in splitter.large() {
+        for group in groups.iter() {
             template.clear();
             splitter.put_template(group, rows, vocabulary, &mut template);
             self.add_template(rows, splitter, &template, group, &mut values)?;
             let id = self.directory.templates.len() as u32;
-            group.rows.iter().for_each(|&row| ids[row as usize] = id);
+            group.iter().for_each(|member| ids[member.row as usize] = id);
         }
         Ok(())
     }
@@ -377,22 +395,21 @@ impl<'a, P: Fn() -> Part> Columns<'a, P> {
         rows: &'t Rows,
         splitter: &'t Splitter,
         template: &[u8],
-        group: &Group,
+        group: &[Member],
         values: &mut Vec<&'t [u8]>,
     ) -> Result<(), SegmentError> {
         let start = self.directory.text.len();
         self.directory.text.extend_from_slice(template);
         let first = self.directory.columns.len();
-        let slots = template.iter().filter(|byte| **byte == SLOT).count();
         let places = template.iter().enumerate().filter(|(_, byte)| **byte == SLOT);
         for (number, (place, _)) in places.enumerate() {
-            group.values(number, slots, &rows.text, &splitter.sources, values);
+            splitter.values(group, number, &rows.text, values);
             self.add_column(start + place, values)?;
         }
         self.directory.templates.push(Template {
             text: start..self.directory.text.len(),
             columns: first..self.directory.columns.len(),
-            rows: group.rows.len() as u32,
+            rows: group.len() as u32,
         });
         Ok(())
     }

@@ -485,7 +485,8 @@ impl Places<'_> {
         Ok(self.id(row)?.checked_sub(1))
     }
 
-    fn id(&self, row: u32) -> Result<usize, SegmentError> {
+    /// The id of the row's template, 0 where it has none.
+    pub(super) fn id(&self, row: u32) -> Result<usize, SegmentError> {
         let id = self.index.id(row);
         let id = id.ok_or_else(|| self.lines.wrong(format!("has no row {row}")))?;
         Ok(id as usize)

@@ -2,6 +2,8 @@
 //!
 //! Answers are kept by template, so that several can be put together before a row is looked at.
 
+use std::ops::Range;
+
 use memchr::memmem::Finder;
 
 use super::{
@@ -120,9 +122,11 @@ impl TemplateLines {
     /// All lines.
     #[must_use]
     pub fn every_hit(&self) -> Hits {
-        Hits {
-            found: vec![Found::All; self.directory().templates.len() + 1],
+        let mut found = vec![Found::All; self.directory().templates.len() + 1];
+        if self.other_rows() == 0 {
+            found[0] = Found::None;
         }
+        Hits { found }
     }
 
     /// The lines that contain the needle: all of them and no other. When case is ignored, there may be too many:
@@ -194,6 +198,40 @@ impl TemplateLines {
                 Found::All => (0..count).for_each(&mut insert),
                 Found::Some(ordinals) => ordinals.rows_in(0..count).for_each(&mut insert),
             }
+        }
+        Ok(rows)
+    }
+
+    /// Those of the rows in `ranges` (ascending, apart) whose lines are among the hits, ascending.
+    ///
+    /// # Errors
+    /// When the bytes are corrupt.
+    pub fn rows_in(&self, hits: &Hits, ranges: &[Range<u32>]) -> Result<Vec<u32>, SegmentError> {
+        let asked: u64 = ranges
+            .iter()
+            .map(|range| u64::from(range.end - range.start))
+            .sum();
+        let index = self.index()?;
+        let found = hits.found.iter().enumerate();
+        let with_hits = found.filter(|(_, found)| !matches!(found, Found::None));
+        let hit: u64 = with_hits.map(|(id, _)| u64::from(index.count(id))).sum();
+        if hit <= asked {
+            let rows = self.rows_of(hits)?;
+            return Ok(ranges
+                .iter()
+                .flat_map(|range| rows.rows_in(range.clone()))
+                .collect());
+        }
+        // Few rows of a block are asked about: those of an hour, or of a stream.
+        let mut places = self.places()?;
+        let mut rows = Vec::new();
+        for row in ranges.iter().cloned().flatten() {
+            let is_hit = match &hits.found[places.id(row)?] {
+                Found::None => false,
+                Found::All => true,
+                Found::Some(ordinals) => ordinals.contains(places.locate(row)?.1),
+            };
+            rows.extend(is_hit.then_some(row));
         }
         Ok(rows)
     }
@@ -304,7 +342,7 @@ impl Search<'_> {
     fn scan(
         &mut self,
         finder: &Finder<'_>,
-        within: std::ops::Range<usize>,
+        within: Range<usize>,
         check: impl Fn(&mut Self, usize) -> Result<(), SegmentError>,
     ) -> Result<(), SegmentError> {
         let mut at = within.start;

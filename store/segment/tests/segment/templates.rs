@@ -86,6 +86,25 @@ proptest! {
     }
 
     #[test]
+    fn hits_among_some_rows_are_those_of_all(
+        (lines, text) in lines_and_needle(),
+        bounds in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
+    ) {
+        let Some(needle) = Needle::new(&text) else { return Ok(()) };
+        let finished = write(&rows(&lines), options(true));
+        let block = &finished.footer.blocks[0];
+        if let BlockText::Templates(text) = block.decode_text(|kind| column(&finished.bytes, block, kind)).unwrap() {
+            let mut bounds: Vec<u32> = bounds.iter().map(|bound| bound.index(lines.len() + 1) as u32).collect();
+            bounds.sort_unstable();
+            let ranges: Vec<_> = bounds.as_chunks::<2>().0.iter().map(|&[start, end]| start..end).collect();
+            let hits = text.hits(&needle).unwrap();
+            let all = text.rows_of(&hits).unwrap();
+            let expected: Vec<u32> = ranges.iter().flat_map(|range| all.rows_in(range.clone())).collect();
+            prop_assert_eq!(text.rows_in(&hits, &ranges).unwrap(), expected);
+        }
+    }
+
+    #[test]
     fn case_is_ignored_where_asked((lines, text) in lines_and_needle()) {
         let text = text.to_uppercase();
         let Some(needle) = Needle::ignoring_case(&text) else { return Ok(()) };

@@ -30,7 +30,13 @@ pub(super) fn push_request(body: Bytes) -> Result<Vec<StreamEntries>, DecodeErro
 
 fn stream(body: &Bytes, message: &[u8]) -> Result<StreamEntries, DecodeError> {
     let mut labels: &[u8] = &[];
-    let mut entries = Vec::new();
+    // Counted first: a list that grows is copied again and again.
+    let mut count = 0;
+    fields(message, |tag, _| {
+        count += usize::from(tag == 2);
+        Ok(())
+    })?;
+    let mut entries = Vec::with_capacity(count);
     fields(message, |tag, value| {
         match tag {
             1 => labels = value.bytes()?,
