@@ -198,19 +198,18 @@ impl Encoder {
             from..values.len().min(from + most)
         };
         let numbers = are_numbers.then(|| &self.numbers[sample.clone()]);
-        let trial = self
+        let mut trial = self
             .trial
             .as_mut()
             .filter(|_| values.len() >= COMPARE_COMPRESSED_FROM);
-        let mut cost_of = trial_cost(trial);
         let (mut best, mut best_cost) = (Layout::Words, usize::MAX);
         for &layout in layouts {
-            self.scratch.clear();
-            if !put(layout, &values[sample.clone()], numbers, &mut self.scratch) {
-                continue;
-            }
-            let cost = cost_of(&self.scratch)?;
-            if cost < best_cost {
+            let sample = &values[sample.clone()];
+            let cost = match &mut trial {
+                Some(trial) => compressed_cost(layout, sample, numbers, trial, &mut self.scratch)?,
+                None => plain_cost(layout, sample, numbers, best_cost),
+            };
+            if let Some(cost) = cost.filter(|cost| *cost < best_cost) {
                 (best, best_cost) = (layout, cost);
             }
         }
@@ -218,14 +217,49 @@ impl Encoder {
     }
 }
 
-/// What a sample costs: its bytes, after compression if there is something to compress it with.
-fn trial_cost(mut trial: Option<&mut Zstd>) -> impl FnMut(&[u8]) -> Result<usize, SegmentError> {
-    move |sample| match &mut trial {
-        Some(trial) => trial
-            .compressed_len(sample)
-            .map_err(|error| compress_error(Part::Header, error)),
-        None => Ok(sample.len()),
+/// Bytes of the values in the layout after compression; nothing where it can't hold them.
+fn compressed_cost(
+    layout: Layout,
+    values: &[&[u8]],
+    numbers: Option<&[i64]>,
+    trial: &mut Zstd,
+    scratch: &mut Vec<u8>,
+) -> Result<Option<usize>, SegmentError> {
+    scratch.clear();
+    if !put(layout, values, numbers, scratch) {
+        return Ok(None);
     }
+    let len = trial.compressed_len(scratch);
+    len.map(Some).map_err(|error| compress_error(Part::Header, error))
+}
+
+/// Bytes of the values in the layout before compression, without writing them; nothing where it can't hold them, or surely takes no
+/// less than `best`.
+fn plain_cost(layout: Layout, values: &[&[u8]], numbers: Option<&[i64]>, best: usize) -> Option<usize> {
+    let rows = values.len();
+    match (layout, numbers) {
+        (Layout::Words, _) => Some(values.iter().map(|value| value.len() + 1).sum()),
+        (Layout::Fixed | Layout::Transposed, _) => Some(rows * values[0].len()),
+        (Layout::Offsets, Some(numbers)) => {
+            let (min, width) = offsets_of(numbers);
+            Some(varint_len(min as u64) + 1 + rows * width)
+        }
+        (Layout::Deltas, Some(numbers)) => Some(deltas(numbers).map(varint_len).sum()),
+        (Layout::DeltaDeltas, Some(numbers)) => Some(delta_deltas(numbers).map(varint_len).sum()),
+        // An id for each row, and a value.
+        (Layout::Dictionary, _) if rows + 2 < best => {
+            let mut dictionary = Vec::new();
+            put_dictionary(values, &mut dictionary).then_some(dictionary.len())
+        }
+        (
+            Layout::Constant | Layout::Offsets | Layout::Deltas | Layout::DeltaDeltas | Layout::Dictionary,
+            _,
+        ) => None,
+    }
+}
+
+fn varint_len(value: u64) -> usize {
+    (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
 }
 
 /// Reads the values as numbers, if their length gives the digits back: one length for all, or no leading zeros. Says
@@ -259,19 +293,9 @@ fn put(layout: Layout, values: &[&[u8]], numbers: Option<&[i64]>, out: &mut Vec<
             }
         }
         (Layout::Offsets, Some(numbers)) => put_offsets(numbers, out),
-        (Layout::Deltas, Some(numbers)) => {
-            let mut last = 0;
-            for &number in numbers {
-                put_varint(out, zigzag(number - last));
-                last = number;
-            }
-        }
+        (Layout::Deltas, Some(numbers)) => deltas(numbers).for_each(|delta| put_varint(out, delta)),
         (Layout::DeltaDeltas, Some(numbers)) => {
-            let (mut last, mut step) = (0, 0);
-            for &number in numbers {
-                put_varint(out, zigzag(number - last - step));
-                (last, step) = (number, number - last);
-            }
+            delta_deltas(numbers).for_each(|delta| put_varint(out, delta));
         }
         (Layout::Dictionary, _) => return put_dictionary(values, out),
         (Layout::Constant | Layout::Offsets | Layout::Deltas | Layout::DeltaDeltas, _) => return false,
@@ -286,11 +310,36 @@ fn put_words<'a>(values: impl Iterator<Item = &'a [u8]>, out: &mut Vec<u8>) {
     }
 }
 
-fn put_offsets(numbers: &[i64], out: &mut Vec<u8>) {
+/// Each number's distance from the one before.
+fn deltas(numbers: &[i64]) -> impl Iterator<Item = u64> {
+    let mut last = 0;
+    numbers.iter().map(move |&number| {
+        let delta = zigzag(number - last);
+        last = number;
+        delta
+    })
+}
+
+/// Each distance's distance from the one before.
+fn delta_deltas(numbers: &[i64]) -> impl Iterator<Item = u64> {
+    let (mut last, mut step) = (0, 0);
+    numbers.iter().map(move |&number| {
+        let delta = zigzag(number - last - step);
+        (last, step) = (number, number - last);
+        delta
+    })
+}
+
+/// The smallest number, and how many bytes the largest distance from it takes.
+fn offsets_of(numbers: &[i64]) -> (i64, usize) {
     let (min, max) = numbers.iter().fold((i64::MAX, 0), |(min, max), &number| {
         (min.min(number), max.max(number))
     });
-    let width = ((64 - (max - min).leading_zeros()) as usize).div_ceil(8);
+    (min, ((64 - (max - min).leading_zeros()) as usize).div_ceil(8))
+}
+
+fn put_offsets(numbers: &[i64], out: &mut Vec<u8>) {
+    let (min, width) = offsets_of(numbers);
     put_varint(out, min as u64);
     out.push(width as u8);
     for number in numbers {
@@ -621,4 +670,50 @@ fn read_dictionary(rows: usize, reader: &mut Reader<'_>, values: &mut Values) ->
     }
     values.ids = Some(ids);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LAYOUTS: [Layout; 7] = [
+        Layout::Words,
+        Layout::Fixed,
+        Layout::Transposed,
+        Layout::Offsets,
+        Layout::Deltas,
+        Layout::DeltaDeltas,
+        Layout::Dictionary,
+    ];
+
+    proptest! {
+        #[test]
+        fn what_a_layout_costs_is_what_it_writes(
+            words in prop_oneof![
+                prop::collection::vec("[0-9]{3}", 1..40),
+                prop::collection::vec("[1-9][0-9]{0,17}", 1..40),
+                prop::collection::vec("[ab]{1,3}", 1..40),
+            ],
+        ) {
+            let values: Vec<&[u8]> = words.iter().map(String::as_bytes).collect();
+            let stamp = Stamp::of(&values);
+            let mut numbers = Vec::new();
+            let numbers = read_numbers(&values, &stamp, &mut numbers).then_some(&*numbers);
+            for layout in LAYOUTS {
+                if stamp.fixed_len().is_none() && matches!(layout, Layout::Fixed | Layout::Transposed) {
+                    continue;
+                }
+                let mut written = Vec::new();
+                let cost = put(layout, &values, numbers, &mut written).then_some(written.len());
+                prop_assert_eq!(plain_cost(layout, &values, numbers, usize::MAX), cost, "{:?}", layout);
+                // What is left out unwritten would not have been the smallest.
+                let best = values.len() + 2;
+                if plain_cost(layout, &values, numbers, best).is_none() {
+                    prop_assert!(cost.is_none_or(|cost| cost >= best), "{:?}", layout);
+                }
+            }
+        }
+    }
 }
