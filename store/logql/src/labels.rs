@@ -12,12 +12,17 @@ use crate::text::quote_go;
 #[derive(Clone)]
 pub struct Labels(Arc<Inner>);
 
+/// Packed: indexes and caches hold tens of thousands of sets, and a string of its own for each name and value would take three times
+/// as much.
 struct Inner {
-    pairs: Box<[(Box<str>, Box<str>)]>,
+    /// Names and values, one after another.
+    text: Box<str>,
+    /// Where each of them ends.
+    ends: Box<[u32]>,
     hash: u64,
 }
 
-static EMPTY: LazyLock<Labels> = LazyLock::new(|| Labels::from_sorted(Vec::new()));
+static EMPTY: LazyLock<Labels> = LazyLock::new(|| Labels::packed(std::iter::empty()));
 
 impl Labels {
     /// The set without labels.
@@ -29,80 +34,102 @@ impl Labels {
     /// Builds a set from pairs in any order. Of a repeated name the last value wins; an empty value drops the name.
     pub fn from_pairs<N, V>(pairs: impl IntoIterator<Item = (N, V)>) -> Self
     where
-        N: Into<Box<str>>,
-        V: Into<Box<str>>,
+        N: AsRef<str>,
+        V: AsRef<str>,
     {
-        let pairs = sorted(pairs);
-        let mut unique: Vec<(Box<str>, Box<str>)> = Vec::with_capacity(pairs.len());
-        for pair in pairs {
-            match unique.last_mut() {
-                Some(last) if last.0 == pair.0 => *last = pair,
-                _ => unique.push(pair),
-            }
-        }
-        unique.retain(|(_, value)| !value.is_empty());
-        Self::from_sorted(unique)
+        Self::packed(without_empty(last_of_name(&sorted(pairs))))
+    }
+
+    /// A set of pairs whose names ascend, each once; empty values stay, as they do in labels that stages made.
+    pub fn from_sorted<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let pairs: Vec<_> = pairs.into_iter().collect();
+        Self::packed(pairs.into_iter())
+    }
+
+    /// All pairs of three sets, empty values too; of one name, the value of the later set stays.
+    #[must_use]
+    pub fn merged(first: &Self, second: &Self, third: &Self) -> Self {
+        let pairs = sorted([first, second, third].into_iter().flat_map(Self::iter));
+        Self::packed(last_of_name(&pairs).copied())
     }
 
     /// As [`Labels::from_pairs`], but a repeated name stays repeated: a set to be refused with all that it says.
     pub fn with_repeats<N, V>(pairs: impl IntoIterator<Item = (N, V)>) -> Self
     where
-        N: Into<Box<str>>,
-        V: Into<Box<str>>,
+        N: AsRef<str>,
+        V: AsRef<str>,
     {
-        let mut pairs = sorted(pairs);
-        pairs.retain(|(_, value)| !value.is_empty());
-        Self::from_sorted(pairs)
+        Self::packed(without_empty(sorted(pairs).iter()))
     }
 
     /// The first name that the set has more than once; only one of [`Labels::with_repeats`] can.
     #[must_use]
     pub fn repeated(&self) -> Option<&str> {
-        let pairs = self.0.pairs.iter();
-        let mut both = pairs.clone().zip(pairs.skip(1));
-        both.find_map(|((name, _), (next, _))| (name == next).then_some(&**name))
+        let mut both = self.iter().zip(self.iter().skip(1));
+        both.find_map(|((name, _), (next, _))| (name == next).then_some(name))
     }
 
     /// As [`Labels::from_pairs`] for unique names; empty values stay, as they do in labels that stages made.
     pub(crate) fn keeping_empty<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        Self::from_sorted(sorted(pairs))
+        Self::packed(sorted(pairs).iter().copied())
     }
 
-    /// `pairs` must be ascending by name and without repeated names.
-    pub(crate) fn from_sorted(pairs: Vec<(Box<str>, Box<str>)>) -> Self {
-        let hash = hash_pairs(pairs.iter().map(|(name, value)| (&**name, &**value)));
+    /// `pairs` must be ascending by name.
+    fn packed<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> Self {
+        let parts = pairs.clone().flat_map(|(name, value)| [name, value]);
+        let mut text = String::with_capacity(parts.clone().map(str::len).sum());
+        let ends = parts.map(|part| {
+            text.push_str(part);
+            // Requests are smaller; what is beyond is cut off, not taken for something else.
+            u32::try_from(text.len()).unwrap_or(u32::MAX)
+        });
         Self(Arc::new(Inner {
-            pairs: pairs.into_boxed_slice(),
-            hash,
+            ends: ends.collect(),
+            text: text.into_boxed_str(),
+            hash: hash_pairs(pairs),
         }))
     }
 
     /// The value of `name`, if the set has it.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        let pairs = &self.0.pairs;
-        if pairs.len() <= 8 {
-            return pairs.iter().find(|(n, _)| &**n == name).map(|(_, v)| &**v);
-        }
-        let index = pairs.binary_search_by(|(n, _)| (**n).cmp(name)).ok()?;
-        pairs.get(index).map(|(_, v)| &**v)
+        self.iter().find(|(n, _)| *n == name).map(|(_, value)| value)
+    }
+
+    /// Whether the set holds exactly these pairs, in this order.
+    pub fn equals<'a>(&self, mut pairs: impl Iterator<Item = (&'a str, &'a str)>) -> bool {
+        let mut own = self.iter();
+        own.all(|(name, value)| pairs.next().is_some_and(|other| other == (name, value)))
+            && pairs.next().is_none()
+    }
+
+    /// Address of the shared storage: equal for clones, so that equal sets can be told apart cheaply.
+    #[must_use]
+    pub fn address(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
     }
 
     /// Pairs by ascending name.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> + Clone {
-        self.0.pairs.iter().map(|(name, value)| (&**name, &**value))
+        let (text, mut start) = (&*self.0.text, 0);
+        self.0.ends.as_chunks::<2>().0.iter().map(move |&[name, value]| {
+            let from = std::mem::replace(&mut start, value) as usize;
+            let (name, value) = (name as usize, value as usize);
+            let part = |range| text.get(range).unwrap_or_default();
+            (part(from..name), part(name..value))
+        })
     }
 
     /// Number of labels.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.pairs.len()
+        self.0.ends.len() / 2
     }
 
     /// Whether the set has no labels.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.pairs.is_empty()
+        self.0.ends.is_empty()
     }
 
     /// [`Labels::hash64`] of the set with these pairs: names ascending and unique, no value empty.
@@ -120,25 +147,29 @@ impl Labels {
     /// Approximate heap bytes of the set itself.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
-        self.iter()
-            .map(|(name, value)| name.len() + value.len() + 32)
-            .sum::<usize>()
-            + 40
+        self.0.text.len() + self.0.ends.len() * 4 + size_of::<Inner>() + 16
     }
 }
 
 /// Pairs by name; those of one name stay in their order.
-fn sorted<N, V>(pairs: impl IntoIterator<Item = (N, V)>) -> Vec<(Box<str>, Box<str>)>
-where
-    N: Into<Box<str>>,
-    V: Into<Box<str>>,
-{
-    let mut pairs: Vec<(Box<str>, Box<str>)> = pairs
-        .into_iter()
-        .map(|(name, value)| (name.into(), value.into()))
-        .collect();
-    pairs.sort_by(|a, b| a.0.cmp(&b.0));
+fn sorted<N: AsRef<str>, V>(pairs: impl IntoIterator<Item = (N, V)>) -> Vec<(N, V)> {
+    let mut pairs: Vec<(N, V)> = pairs.into_iter().collect();
+    pairs.sort_by(|a, b| a.0.as_ref().cmp(b.0.as_ref()));
     pairs
+}
+
+/// Of pairs in order of their names the last of each name.
+fn last_of_name<N: AsRef<str>, V>(pairs: &[(N, V)]) -> impl Iterator<Item = &(N, V)> + Clone {
+    let of_name = pairs.chunk_by(|a, b| a.0.as_ref() == b.0.as_ref());
+    of_name.filter_map(|pairs| pairs.last())
+}
+
+/// The pairs whose value is not empty.
+fn without_empty<'a, N: AsRef<str> + 'a, V: AsRef<str> + 'a>(
+    pairs: impl Iterator<Item = &'a (N, V)> + Clone,
+) -> impl Iterator<Item = (&'a str, &'a str)> + Clone {
+    let pairs = pairs.map(|(name, value)| (name.as_ref(), value.as_ref()));
+    pairs.filter(|(_, value)| !value.is_empty())
 }
 
 /// The hash of [`Labels::hash64`] for pairs that are ascending by name.
@@ -161,7 +192,10 @@ impl Default for Labels {
 
 impl PartialEq for Labels {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0) || (self.0.hash == other.0.hash && self.0.pairs == other.0.pairs)
+        Arc::ptr_eq(&self.0, &other.0) || {
+            let (a, b) = (&*self.0, &*other.0);
+            a.hash == b.hash && a.text == b.text && a.ends == b.ends
+        }
     }
 }
 
@@ -175,7 +209,7 @@ impl PartialOrd for Labels {
 
 impl Ord for Labels {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.0.pairs.cmp(&other.0.pairs)
+        self.iter().cmp(other.iter())
     }
 }
 
@@ -210,8 +244,80 @@ impl fmt::Debug for Labels {
     }
 }
 
-impl<N: Into<Box<str>>, V: Into<Box<str>>> FromIterator<(N, V)> for Labels {
+impl<N: AsRef<str>, V: AsRef<str>> FromIterator<(N, V)> for Labels {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(iter: I) -> Self {
         Self::from_pairs(iter)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Texts = Vec<(String, String)>;
+
+    fn texts() -> impl Strategy<Value = Texts> {
+        prop::collection::vec(("[aé]{0,2}|b", "[xü]{0,2}"), 0..5)
+    }
+
+    fn pairs(labels: &Labels) -> Texts {
+        let pairs = labels.iter();
+        pairs
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn a_set_is_a_map_without_empty_values(a in texts(), b in texts()) {
+            let map = |texts: &Texts| -> Texts {
+                let all: BTreeMap<String, String> = texts.iter().cloned().collect();
+                all.into_iter().filter(|(_, value)| !value.is_empty()).collect()
+            };
+            let (one, other) = (Labels::from_pairs(a.clone()), Labels::from_pairs(b.clone()));
+            let (map_a, map_b) = (map(&a), map(&b));
+            prop_assert_eq!(&pairs(&one), &map_a);
+            prop_assert_eq!((one.len(), one.is_empty()), (map_a.len(), map_a.is_empty()));
+            prop_assert_eq!(one == other, map_a == map_b);
+            prop_assert_eq!(one.cmp(&other), map_a.cmp(&map_b));
+            prop_assert!(one.equals(one.iter()));
+            prop_assert_eq!(one.equals(other.iter()), one == other);
+            for name in ["", "a", "aé", "b", "c"] {
+                let value = map_a.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+                prop_assert_eq!(one.get(name), value);
+            }
+            prop_assert_eq!(one.hash64(), Labels::hash_of(one.iter()));
+            prop_assert_eq!(one.repeated(), None);
+        }
+
+        #[test]
+        fn of_merged_sets_the_later_values_stay(a in texts(), b in texts(), c in texts()) {
+            let set = |texts: &Texts| {
+                let all: BTreeMap<&str, &str> = texts.iter().map(|(name, value)| (&**name, &**value)).collect();
+                Labels::from_sorted(all)
+            };
+            let merged = Labels::merged(&set(&a), &set(&b), &set(&c));
+            let expected: BTreeMap<String, String> = [a, b, c].into_iter().flatten().collect();
+            prop_assert_eq!(pairs(&merged), expected.into_iter().collect::<Texts>());
+        }
+    }
+
+    #[test]
+    fn repeated_names_are_kept_to_be_named() {
+        let labels = Labels::with_repeats([("b", "2"), ("a", "1"), ("b", "1"), ("c", "")]);
+        assert_eq!(labels.repeated(), Some("b"));
+        assert_eq!(labels.to_string(), r#"{a="1", b="2", b="1"}"#);
+    }
+
+    #[test]
+    fn clones_share_their_storage() {
+        let labels = Labels::from_pairs([("a", "1")]);
+        assert_eq!(labels.address(), labels.clone().address());
+        assert_ne!(labels.address(), Labels::from_pairs([("a", "1")]).address());
+        assert!(Labels::default().is_empty());
     }
 }

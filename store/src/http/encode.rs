@@ -3,7 +3,7 @@
 //!
 //! Knows the shapes of answers, not how they came to be.
 
-use crate::query::{LogRow, Pairs, QueryStats};
+use crate::query::{LogRow, QueryStats};
 use axum::body::Body;
 use axum::response::Response;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -88,10 +88,10 @@ pub fn log_answer(rows: &[LogRow], flags: &EncodingFlags, stats: &ShownStats) ->
 }
 
 /// Rows grouped by the label set they are shown under.
-pub fn group(rows: &[LogRow], categorize: bool) -> Vec<(Pairs, Vec<&LogRow>)> {
+pub fn group(rows: &[LogRow], categorize: bool) -> Vec<(Labels, Vec<&LogRow>)> {
     let mut shown: foldhash::HashMap<(usize, usize, usize), usize> = foldhash::HashMap::default();
-    let mut places: foldhash::HashMap<Pairs, usize> = foldhash::HashMap::default();
-    let mut groups: Vec<(Pairs, Vec<&LogRow>)> = Vec::new();
+    let mut places: foldhash::HashMap<Labels, usize> = foldhash::HashMap::default();
+    let mut groups: Vec<(Labels, Vec<&LogRow>)> = Vec::new();
     for row in rows {
         let key = match categorize {
             true => (row.stream.address(), 0, 0),
@@ -111,10 +111,10 @@ pub fn group(rows: &[LogRow], categorize: bool) -> Vec<(Pairs, Vec<&LogRow>)> {
 }
 
 /// The label set a row is shown under.
-pub fn shown_labels(row: &LogRow, categorize: bool) -> Pairs {
+pub fn shown_labels(row: &LogRow, categorize: bool) -> Labels {
     match categorize {
         true => row.stream.clone(),
-        false => Pairs::merged(&row.stream, &row.metadata, &row.parsed),
+        false => Labels::merged(&row.stream, &row.metadata, &row.parsed),
     }
 }
 
@@ -381,12 +381,12 @@ mod tests {
     use super::*;
     use rankline_logql::{Sample, Series};
 
-    fn set(pairs: &[(&str, &str)]) -> Pairs {
-        Pairs::from_sorted(pairs.iter().copied())
+    fn set(pairs: &[(&str, &str)]) -> Labels {
+        Labels::from_sorted(pairs.iter().copied())
     }
 
     fn rows() -> Vec<LogRow> {
-        let row = |ts, line: &str, metadata: Pairs, parsed: Pairs| LogRow {
+        let row = |ts, line: &str, metadata: Labels, parsed: Labels| LogRow {
             ts,
             line: line.into(),
             stream: set(&[("app", "web")]),
@@ -403,8 +403,8 @@ mod tests {
             row(
                 1_700_000_000_000_000_001,
                 "plain",
-                Pairs::default(),
-                Pairs::default(),
+                Labels::default(),
+                Labels::default(),
             ),
         ]
     }

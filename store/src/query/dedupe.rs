@@ -1,6 +1,6 @@
 //! Entries that two segments may both hold: told apart by a 128-bit hash of everything an entry is.
 
-use super::{LogRow, Pairs};
+use super::LogRow;
 use parking_lot::Mutex;
 use rankline_logql::{EntryRef, Labels};
 use xxhash_rust::xxh3::Xxh3Default;
@@ -24,7 +24,7 @@ pub(super) fn entry_hash(stream: u64, entry: &EntryRef<'_>) -> u128 {
 
 /// Hash of what a row shows; `bare`: without its structured metadata.
 pub(super) fn row_hash(row: &LogRow, bare: bool) -> u128 {
-    let none = Pairs::default();
+    let none = Labels::default();
     let metadata = if bare { &none } else { &row.metadata };
     let mut hasher = Xxh3Default::new();
     hasher.update(&row.ts.to_le_bytes());

@@ -220,8 +220,8 @@ pub fn only_ids<'a>(values: impl Iterator<Item = &'a str> + Clone) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::result::Pairs;
     use super::*;
+    use rankline_logql::Labels;
 
     #[test]
     fn sizes_have_one_spelling_in_queries() {
@@ -279,9 +279,9 @@ mod tests {
         LogRow {
             ts,
             line: line.into(),
-            stream: Pairs::from_sorted([("job", "x")]),
-            metadata: Pairs::from_sorted(metadata.iter().copied()),
-            parsed: Pairs::from_sorted(parsed.iter().copied()),
+            stream: Labels::from_sorted([("job", "x")]),
+            metadata: Labels::from_sorted(metadata.iter().copied()),
+            parsed: Labels::from_sorted(parsed.iter().copied()),
         }
     }
 

@@ -13,7 +13,7 @@ use super::implied::ImpliedSearch;
 use super::labels::{self, Classes};
 use super::outlines::{Outlined, Outlines};
 use super::select::BlockTask;
-use super::{Engine, LogAnswer, LogRow, Pairs, QueryError, QueryStats, result::Interner};
+use super::{Engine, LogAnswer, LogRow, QueryError, QueryStats, result::Interner};
 use crate::storage::metered;
 use crate::tenants::TenantId;
 use parking_lot::Mutex;
@@ -331,7 +331,7 @@ struct Found {
     stream: Option<(u32, Labels)>,
     shown: ShownOnce,
     /// The label sets of the row before: they seldom change.
-    last: [Option<Pairs>; 3],
+    last: [Option<Labels>; 3],
 }
 
 impl Found {
@@ -448,11 +448,11 @@ impl Found {
 /// The shared copy of a label set; the set of the row before is tried first.
 fn shared<'a, I: Iterator<Item = (&'a str, &'a str)>>(
     interner: &mut Interner,
-    last: &mut Option<Pairs>,
+    last: &mut Option<Labels>,
     pairs: impl Fn() -> I,
-) -> Pairs {
+) -> Labels {
     let same = last.take().filter(|last| last.equals(pairs()));
-    let set = same.unwrap_or_else(|| interner.intern(Pairs::from_sorted(pairs())));
+    let set = same.unwrap_or_else(|| interner.intern(Labels::from_sorted(pairs())));
     *last = Some(set.clone());
     set
 }

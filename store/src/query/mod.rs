@@ -32,7 +32,7 @@ pub use index::{IndexStats, VolumeBy, VolumeRequest, VolumeSeries};
 pub use logs::LogRequest;
 pub use metrics::{MetricAnswer, MetricRequest};
 pub use patterns::{PatternAnswer, PatternRequest, PatternSeries};
-pub use result::{LogAnswer, LogRow, Pairs, QueryStats, Skipped, Times};
+pub use result::{LogAnswer, LogRow, QueryStats, Skipped, Times};
 pub use tail::{StreamSelector, Tail};
 
 use crate::catalog::Catalog;

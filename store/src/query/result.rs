@@ -3,91 +3,23 @@
 //! Knows neither HTTP nor JSON.
 
 use crate::storage::Usage;
-use std::sync::Arc;
+use rankline_logql::Labels;
 use std::time::Duration;
-
-/// A label set as a query returns it: sorted by name, names unique; values may be empty. Cheap to clone.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Pairs(Arc<[(Box<str>, Box<str>)]>);
-
-impl Default for Pairs {
-    fn default() -> Self {
-        Self(Arc::from([]))
-    }
-}
-
-impl Pairs {
-    /// From pairs that are sorted by name and unique.
-    pub fn from_sorted<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        Self(
-            pairs
-                .into_iter()
-                .map(|(name, value)| (name.into(), value.into()))
-                .collect(),
-        )
-    }
-
-    /// The pairs by ascending name.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (&**name, &**value))
-    }
-
-    /// Value of one name.
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.0
-            .binary_search_by(|(key, _)| (**key).cmp(name))
-            .ok()
-            .map(|at| &*self.0[at].1)
-    }
-
-    /// Whether the set holds exactly these pairs, in this order.
-    pub fn equals<'a>(&self, mut pairs: impl Iterator<Item = (&'a str, &'a str)>) -> bool {
-        let mut own = self.iter();
-        let same = |pair: (&str, &str)| own.next().is_some_and(|own| own == pair);
-        pairs.all(same) && own.next().is_none()
-    }
-
-    /// Whether there is no pair.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Address of the shared storage: equal for clones, so that equal sets can be told apart cheaply.
-    pub fn address(&self) -> usize {
-        Arc::as_ptr(&self.0).cast::<u8>() as usize
-    }
-
-    /// All pairs of three sets; of one name, the value of the later set stays.
-    pub fn merged(first: &Self, second: &Self, third: &Self) -> Self {
-        let mut all = std::collections::BTreeMap::new();
-        for set in [first, second, third] {
-            all.extend(set.iter());
-        }
-        Self::from_sorted(all)
-    }
-
-    /// Heap bytes, about.
-    pub fn bytes(&self) -> usize {
-        self.iter()
-            .map(|(name, value)| name.len() + value.len() + 32)
-            .sum()
-    }
-}
 
 /// Keeps one copy of equal label sets of a query.
 #[derive(Debug, Default)]
 pub(super) struct Interner {
-    known: foldhash::HashSet<Pairs>,
+    known: foldhash::HashSet<Labels>,
 }
 
 impl Interner {
     /// The shared copy of a set.
-    pub(super) fn intern(&mut self, pairs: Pairs) -> Pairs {
-        if let Some(known) = self.known.get(&pairs) {
+    pub(super) fn intern(&mut self, labels: Labels) -> Labels {
+        if let Some(known) = self.known.get(&labels) {
             return known.clone();
         }
-        self.known.insert(pairs.clone());
-        pairs
+        self.known.insert(labels.clone());
+        labels
     }
 }
 
@@ -99,11 +31,11 @@ pub struct LogRow {
     /// The line after the pipeline.
     pub line: Box<str>,
     /// What is left of the stream's labels.
-    pub stream: Pairs,
+    pub stream: Labels,
     /// What is left of the structured metadata.
-    pub metadata: Pairs,
+    pub metadata: Labels,
     /// Labels that the pipeline made.
-    pub parsed: Pairs,
+    pub parsed: Labels,
 }
 
 /// Answer of a log query, in the query's direction.
@@ -240,15 +172,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn later_sets_win_and_equal_sets_share_storage() {
-        let a = Pairs::from_sorted([("app", "x"), ("job", "y")]);
-        let b = Pairs::from_sorted([("job", "z")]);
-        let merged = Pairs::merged(&a, &b, &Pairs::default());
-        assert_eq!(merged.iter().collect::<Vec<_>>(), [("app", "x"), ("job", "z")]);
-        assert_eq!((merged.get("job"), merged.get("zone")), (Some("z"), None));
+    fn equal_sets_share_storage() {
         let mut interner = Interner::default();
-        let one = interner.intern(Pairs::from_sorted([("a", "")]));
-        let two = interner.intern(Pairs::from_sorted([("a", "")]));
+        let one = interner.intern(Labels::from_sorted([("a", "")]));
+        let two = interner.intern(Labels::from_sorted([("a", "")]));
         assert_eq!(one.address(), two.address());
     }
 }

@@ -6,7 +6,7 @@ use super::block::{Body, Needs, Rows, Span};
 use super::dedupe::{entry_hash, row_hash};
 use super::result::Interner;
 use super::select::Plan;
-use super::{Engine, LogAnswer, LogRequest, LogRow, Pairs, QueryError, QueryStats};
+use super::{Engine, LogAnswer, LogRequest, LogRow, QueryError, QueryStats};
 use crate::catalog::Segment;
 use crate::entry::{Entry, StreamEntries};
 use crate::tenants::TenantId;
@@ -146,13 +146,13 @@ impl Tail {
         let row = LogRow {
             ts: processed.ts(),
             line: processed.line().into(),
-            stream: interner.intern(Pairs::from_sorted(processed.stream())),
+            stream: interner.intern(Labels::from_sorted(processed.stream())),
             metadata: if bare {
-                Pairs::default()
+                Labels::default()
             } else {
-                interner.intern(Pairs::from_sorted(processed.metadata()))
+                interner.intern(Labels::from_sorted(processed.metadata()))
             },
-            parsed: interner.intern(Pairs::from_sorted(processed.parsed())),
+            parsed: interner.intern(Labels::from_sorted(processed.parsed())),
         };
         let new = self.history.is_empty() || !self.history.contains(&row_hash(&row, bare));
         (self.recent.is_new(hash) && new).then_some(row)

@@ -212,8 +212,8 @@ fn expected(rows: &[Row], request: &LogRequest) -> Vec<Shown> {
 }
 
 fn shown(answer: &LogAnswer) -> Vec<Shown> {
-    let labels = |row: &LogRow| Pairs::merged(&row.stream, &row.metadata, &row.parsed);
-    let owned = |set: Pairs| {
+    let labels = |row: &LogRow| Labels::merged(&row.stream, &row.metadata, &row.parsed);
+    let owned = |set: Labels| {
         set.iter()
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect()

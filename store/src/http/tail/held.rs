@@ -77,15 +77,15 @@ fn bytes(rows: &[LogRow]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::query::Pairs;
+    use rankline_logql::Labels;
 
     fn rows(times: &[i64]) -> Vec<LogRow> {
         let row = |ts: &i64| LogRow {
             ts: *ts,
             line: format!("line {ts}").into(),
-            stream: Pairs::default(),
-            metadata: Pairs::default(),
-            parsed: Pairs::default(),
+            stream: Labels::default(),
+            metadata: Labels::default(),
+            parsed: Labels::default(),
         };
         times.iter().map(row).collect()
     }
