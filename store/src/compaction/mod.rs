@@ -50,6 +50,9 @@ const MERGE_LINE_BYTES: u64 = 64 << 20;
 /// Merges' worth of flushed segments from which on the background task is behind: it no longer gives way to requests
 /// then, as questions get slower with each segment.
 const BEHIND: usize = 2;
+/// How long an output covers. On 371 MB of one day's training logs an hour with a filter takes 6.4 ms where one segment has the day
+/// and 0.9 ms where six have it.
+const MAX_SPAN: Duration = Duration::from_secs(4 * 3600);
 /// How long a day without work is left alone, when it is over.
 const REST: Duration = Duration::from_secs(600);
 
@@ -76,13 +79,18 @@ impl Default for CompactionOptions {
             min_segments,
             max_segments,
             target_bytes: target_mib << 20,
+            max_span: MAX_SPAN,
+            any_span_bytes: 2 << 20,
+            alone: false,
             settle: Duration::from_secs(settle_minutes * 60),
         };
+        let mut levels = [level(32, 32, 8, 1), level(16, 16, 32, 120), level(8, 16, 32, 360)];
+        levels[1].alone = true;
         Self {
             interval: Duration::from_secs(15),
             grace: Duration::from_secs(10),
             // 32 MiB are some 400 MB of a training run's lines.
-            levels: [level(32, 32, 8, 1), level(16, 16, 32, 120), level(8, 16, 32, 360)],
+            levels,
             // Measured on 371 MB of training logs as templates, 8 MiB blocks: level 3 gives 12.07 MB, level 7 gives
             // 11.62 MB and takes nearly twice the time.
             zstd_levels: [3, 7],

@@ -19,7 +19,7 @@ pub(super) struct Object {
 pub(super) struct Group {
     /// Level of the output.
     pub(super) level: u8,
-    /// At least two, by id ascending.
+    /// By id ascending.
     pub(super) inputs: Vec<Object>,
 }
 
@@ -33,6 +33,13 @@ pub struct LevelOptions {
     pub max_segments: usize,
     /// Object bytes an output should have; segments of at least half of it are not merged any more.
     pub target_bytes: u64,
+    /// An output covers at most so long, or as long as one of its inputs does: a query about an hour looks at every block of a segment
+    /// that has the hour's streams, and one for the newest entries can't leave blocks out that all end late.
+    pub max_span: Duration,
+    /// Outputs of at most so many bytes may cover any time: they are a few blocks.
+    pub any_span_bytes: u64,
+    /// Whether a segment that has no neighbour to be merged with goes up alone once it has settled, to be compressed harder.
+    pub alone: bool,
     /// Two neighbours are enough when nothing was written beside them for so long; the more there are, the less they
     /// wait: four for half of it, eight for a quarter.
     pub settle: Duration,
@@ -78,12 +85,18 @@ fn next_of_level(
     now: SystemTime,
     urgency: Urgency,
 ) -> Option<Vec<Object>> {
-    let due = |group: &[Object]| group.len() > 1 && (urgency == Urgency::All || is_due(group, options, now));
+    let least = if options.alone { 1 } else { 2 };
+    let due = |group: &[Object]| match urgency {
+        Urgency::All if group.len() > 1 => true,
+        Urgency::All | Urgency::Due => group.len() >= least && is_due(group, options, now),
+    };
     let mut group: Vec<Object> = Vec::new();
     let mut bytes = 0u64;
     for &object in objects {
         let full = object.bytes >= options.target_bytes / 2;
-        let over = bytes.saturating_add(object.bytes) > options.target_bytes;
+        let over = bytes.saturating_add(object.bytes);
+        let over = over > options.target_bytes
+            || (over > options.any_span_bytes && spans_too_long(&group, &object, options));
         if full || over || group.len() >= options.max_segments {
             if due(&group) {
                 return Some(group);
@@ -97,6 +110,21 @@ fn next_of_level(
         }
     }
     due(&group).then_some(group)
+}
+
+/// Whether the group with one more object covers longer than it may.
+fn spans_too_long(group: &[Object], object: &Object, options: &LevelOptions) -> bool {
+    let keys = || group.iter().chain([object]).map(|object| object.key);
+    let longest = keys().map(|key| key.max_ts.saturating_sub(key.min_ts)).max();
+    let (Some(longest), Some(min), Some(max)) = (
+        longest,
+        keys().map(|key| key.min_ts).min(),
+        keys().map(|key| key.max_ts).max(),
+    ) else {
+        return false;
+    };
+    let allowed = i64::try_from(options.max_span.as_nanos()).unwrap_or(i64::MAX);
+    max.saturating_sub(min) > longest.max(allowed)
 }
 
 fn is_due(group: &[Object], options: &LevelOptions, now: SystemTime) -> bool {
@@ -127,6 +155,9 @@ mod tests {
         min_segments: 4,
         max_segments: 8,
         target_bytes: 1000,
+        max_span: Duration::from_secs(60),
+        any_span_bytes: 50,
+        alone: false,
         settle: Duration::from_secs(60),
     };
 
@@ -193,6 +224,45 @@ mod tests {
                 None
             );
         }
+    }
+
+    #[test]
+    fn where_it_pays_one_goes_up_alone_once_it_has_settled() {
+        let mut levels = [LEVEL; 3];
+        levels[1].alone = true;
+        let live = [object(1, 1, 400)];
+        assert_eq!(next(&live, &levels, now(), Urgency::Due), None);
+        let group = next(&live, &levels, now() + LEVEL.settle, Urgency::Due).unwrap();
+        assert_eq!((group.level, ids(Some(group))), (2, vec![1]));
+        assert_eq!(next(&live, &levels, now(), Urgency::All), None);
+        assert_eq!(
+            next(&[object(2, 1, 400)], &levels, now() + LEVEL.settle, Urgency::All),
+            None
+        );
+    }
+
+    #[test]
+    fn outputs_cover_no_longer_than_they_may() {
+        let at = |id: u128, bytes, from: i64, to: i64| {
+            let mut object = object(0, id, bytes);
+            (object.key.min_ts, object.key.max_ts) = (from * 1_000_000_000, to * 1_000_000_000);
+            object
+        };
+        let all = |live: &[Object]| ids(next(live, &[LEVEL; 3], now(), Urgency::All));
+        assert_eq!(
+            all(&[at(1, 40, 0, 30), at(2, 40, 30, 60), at(3, 40, 60, 61)]),
+            [1, 2]
+        );
+        // Small ones may.
+        assert_eq!(
+            all(&[at(1, 20, 0, 1), at(2, 20, 900, 901), at(3, 20, 999, 1000)]),
+            [1, 2]
+        );
+        // One that is longer itself does not keep those from merging that lie within it.
+        assert_eq!(
+            all(&[at(1, 40, 0, 500), at(2, 40, 300, 500), at(3, 40, 490, 501)]),
+            [1, 2]
+        );
     }
 
     #[test]
