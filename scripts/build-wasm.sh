@@ -14,6 +14,9 @@ PACKAGE=rankline-filter NAME=rank_filter
 DEBIAN_PACKAGES=(rustc-web cargo-web rust-web-src lld-19 wasi-libc)
 # _initialize makes it a reactor (with crt1-reactor.o): otherwise each call would run constructors and destructors.
 EXPORTS=(-C link-arg=--export=_initialize)
+# An interpreter pays for a call and for every variable of the function that is called, needed or not: small functions are worth
+# inlining, larger ones are not.
+INLINING=(-C llvm-args=-inline-threshold=25)
 # Fluent Bit copies records into the module with its malloc and free. Without them it has 8 KiB for that. The filter has functions
 # of its own for it, cheaper than the C library's; they get these names behind the linker, which knows the others by them.
 RENAMED=(host_malloc=malloc host_free=free)
@@ -39,7 +42,7 @@ build_with_toolchain() {
     say "building with $(rustc --version)"
     local start
     start=$(rustc --print sysroot)/lib/rustlib/$TARGET/lib/self-contained/crt1-reactor.o
-    RUSTFLAGS="${EXPORTS[*]} -C link-arg=$start" cargo build --quiet --locked --package "$PACKAGE" --lib --profile wasm \
+    RUSTFLAGS="${EXPORTS[*]} ${INLINING[*]} -C link-arg=$start" cargo build --quiet --locked --package "$PACKAGE" --lib --profile wasm \
         --target "$TARGET" --target-dir target/wasm
     BUILT=target/wasm/$TARGET/wasm/$NAME.wasm
 }
@@ -64,7 +67,7 @@ build_with_debian() {
     [ -x "$cargo" ] || cargo=/usr/bin/cargo
     say "building with Debian's $(/usr/bin/rustc --version), the standard library from source"
     mkdir -p "$work"
-    local flags=("${EXPORTS[@]}" -C linker=wasm-ld-19 -C link-self-contained=no -L "$libc" -C link-arg="$libc/crt1-reactor.o")
+    local flags=("${EXPORTS[@]}" "${INLINING[@]}" -C linker=wasm-ld-19 -C link-self-contained=no -L "$libc" -C link-arg="$libc/crt1-reactor.o")
     env -u RUSTUP_TOOLCHAIN -u CARGO PATH="/usr/bin:$PATH" RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 RUSTFLAGS="${flags[*]}" \
         "$cargo" build --quiet --locked --package "$PACKAGE" --lib --profile wasm --target "$TARGET" \
         -Zbuild-std=std,panic_abort --target-dir "$work"
@@ -83,9 +86,11 @@ mkdir -p dist
 cp "$BUILT" "$OUT.tmp"
 [ ${#RENAMED[@]} -eq 0 ] || python3 scripts/wasm-exports.py "$OUT.tmp" "${RENAMED[@]}"
 command -v wasm-opt >/dev/null || install_debian_packages binaryen
-# An eighth smaller than what the compiler leaves, and a little faster. The features are those of the compiler's target.
+# A twentieth smaller than what the compiler leaves, and a little faster. The features are those of the compiler's target.
 FEATURES=(--enable-{bulk-memory,sign-ext,mutable-globals,nontrapping-float-to-int,multivalue,reference-types})
-wasm-opt "${FEATURES[@]}" -O3 "$OUT.tmp" -o "$OUT.tmp"
+# A function with one caller stays one: the rare way's variables would be prepared on the common way too, and would take their part of
+# Fluent Bit's operand stack at the same time.
+wasm-opt "${FEATURES[@]}" -O3 --one-caller-inline-max-function-size 0 "$OUT.tmp" -o "$OUT.tmp"
 python3 scripts/check-wasm.py "$OUT.tmp"
 mv "$OUT.tmp" "$OUT"
 say "$OUT: $(stat -c %s "$OUT") bytes"
