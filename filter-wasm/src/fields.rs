@@ -20,8 +20,8 @@ pub(crate) const STEP: usize = 9;
 /// What stands before the value of a rank.
 pub(crate) const RANK_MEMBER: &[u8] = b",\"rank\":\"";
 
-/// What stands before the number of ranks.
-pub(crate) const WORLD_SIZE_MEMBER: &[u8] = b",\"world_size\":\"";
+/// What stands before the number of ranks: no value has a bare quote in it.
+pub(crate) const WORLD_SIZE_NAME: &[u8] = b"world_size\":\"";
 
 /// What is known about one record.
 #[derive(Debug, Clone, Default)]
@@ -161,12 +161,8 @@ pub(crate) fn significant(digits: &[u8]) -> &[u8] {
 }
 
 /// The step that a training loop prints: `step 19/40`, `step: 10`, `global_step=3`, `iteration        7/  500000`, `iter 10: …`,
-/// `Iter [50/9000]`, and with the loss `steps: 10 loss: …` of DeepSpeed, or `[batch=10/4800]:` of Composer.
-pub(crate) fn step(text: &[u8]) -> Option<u64> {
-    step_at(text).map(|(step, _)| step)
-}
-
-/// The same, with the span of its digits.
+/// `Iter [50/9000]`, and with the loss `steps: 10 loss: …` of DeepSpeed, or `[batch=10/4800]:` of Composer. With the span of its
+/// digits.
 pub(crate) fn step_at(text: &[u8]) -> Option<(u64, Span)> {
     let mut from = 0;
     while let Some(t) = find::text(&text[from..], b"te").map(|n| n + from) {

@@ -96,11 +96,15 @@ fn behind_rare(text: &[u8], needle: &[u8], first: u8) -> Option<usize> {
 }
 
 /// The last `needle` in `text`.
+///
+/// Forwards, since most texts have none.
 pub(crate) fn last_text(text: &[u8], needle: &[u8]) -> Option<usize> {
-    let (first, most) = (*needle.first()?, text.len().checked_sub(needle.len())?);
-    (0..=most)
-        .rev()
-        .find(|&at| text[at] == first && text[at..].starts_with(needle))
+    let (mut last, mut from) = (None, 0);
+    while let Some(at) = self::text(&text[from..], needle).map(|at| at + from) {
+        last = Some(at);
+        from = at + 1;
+    }
+    last
 }
 
 /// The two texts are equal.
@@ -111,11 +115,16 @@ pub(crate) fn equal(one: &[u8], other: &[u8]) -> bool {
         return false;
     }
     let ((chunks, rest), (others, other_rest)) = (one.as_chunks::<8>(), other.as_chunks::<8>());
-    chunks
-        .iter()
-        .zip(others)
-        .all(|(one, other)| u64::from_le_bytes(*one) == u64::from_le_bytes(*other))
-        && rest.iter().zip(other_rest).all(|(one, other)| one == other)
+    // The last bytes as a word of their own, some of them once more; or all of a short text.
+    let lasts_are = match (one.last_chunk::<8>(), other.last_chunk::<8>()) {
+        (Some(last), Some(other)) => u64::from_le_bytes(*last) == u64::from_le_bytes(*other),
+        _ => rest.iter().zip(other_rest).all(|(one, other)| one == other),
+    };
+    lasts_are
+        && chunks
+            .iter()
+            .zip(others)
+            .all(|(one, other)| u64::from_le_bytes(*one) == u64::from_le_bytes(*other))
 }
 
 #[cfg(test)]

@@ -555,13 +555,8 @@ fn counts_of_total(text: &[u8]) -> bool {
     })
 }
 
-/// `[rank1]` in a log line's header (`2026-11-23 18:55:54,865 [rank0] INFO …`).
-pub(crate) fn inline_rank(text: &[u8]) -> Option<u32> {
-    inline_rank_at(text).map(|(rank, _)| rank)
-}
-
-/// The same, with the span of its digits.
-pub(crate) fn inline_rank_at(text: &[u8]) -> Option<(u32, Range<usize>)> {
+/// `[rank1]` in a log line's header (`2026-11-23 18:55:54,865 [rank0] INFO …`), with the span of its digits.
+pub(crate) fn inline_rank(text: &[u8]) -> Option<(u32, Range<usize>)> {
     let head = &text[..text.len().min(HEAD)];
     let mut from = 0;
     while let Some(open) = find::byte(b'[', &head[from..]).map(|n| n + from) {

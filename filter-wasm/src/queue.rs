@@ -109,21 +109,19 @@ impl OfTag<'_> {
     /// Puts the record of one call in line in exchange for the first one: `record` becomes that one, and `released` hears the calls
     /// of its lines. Their memory is used again.
     pub(crate) fn exchange(self, call: u64, record: &mut Vec<u8>, released: impl FnOnce(&[u64])) {
-        let Some((_, first)) = self.line.pop_front() else {
+        if self.line.len() > 1 {
+            self.line.rotate_left(1);
+        }
+        let Some((place, ready)) = self.line.back_mut() else {
             return;
         };
-        *self.bytes = self.bytes.saturating_sub(first.bytes());
-        let mut calls = first.calls;
-        released(&calls);
-        calls.clear();
-        calls.push(call);
-        let last = Ready {
-            tag: first.tag,
-            record: std::mem::replace(record, first.record),
-            calls,
-        };
-        *self.bytes += last.bytes();
-        self.line.push_back((*self.next, last));
+        *self.bytes = self.bytes.saturating_sub(ready.bytes());
+        released(&ready.calls);
+        ready.calls.clear();
+        ready.calls.push(call);
+        std::mem::swap(record, &mut ready.record);
+        *self.bytes += ready.bytes();
+        *place = *self.next;
         *self.next += 1;
     }
 }

@@ -10,6 +10,7 @@
 //! A wrong rank is worse than none. This module remembers; what lines look like is read by `prefix`, `line` and `launch`.
 
 use crate::config::{Config, TaskIsRank};
+use crate::json::Span;
 use crate::launch::{Group, WorkerRank};
 use crate::line;
 use crate::prefix::{self, Prefix};
@@ -115,8 +116,14 @@ impl RankMemory {
         }
     }
 
-    /// The ranks of a line whose label has been judged. `body` stands behind its prefixes.
-    pub(crate) fn ranks(&mut self, line: &[u8], prefix: &Prefix, body: &[u8], config: &Config) -> Ranks {
+    /// The ranks of a line whose label has been judged, and where in its body it says its own. `body` stands behind its prefixes.
+    pub(crate) fn ranks(
+        &mut self,
+        line: &[u8],
+        prefix: &Prefix,
+        body: &[u8],
+        config: &Config,
+    ) -> (Ranks, Option<Span>) {
         let mut ranks = Ranks {
             node_rank: prefix.node_rank,
             local_rank: prefix.local_rank.filter(|_| self.knows_role(line, prefix)),
@@ -124,7 +131,7 @@ impl RankMemory {
         };
         self.contradict(prefix, body);
         if prefix.template && prefix::is_torn(body) {
-            return ranks;
+            return (ranks, None);
         }
         let mut own = prefix.rank;
         if let Some(number) = prefix.teed
@@ -135,10 +142,11 @@ impl RankMemory {
             ranks.local_rank = Some(number);
         }
         if prefix.contradictory {
-            return ranks;
+            return (ranks, None);
         }
+        let mut inline = None;
         if own.is_none() {
-            own = line::inline_rank(body);
+            (own, inline) = line::inline_rank(body).unzip();
         }
         let local = ranks.local_rank;
         if self.task_is_no_rank {
@@ -159,7 +167,7 @@ impl RankMemory {
         if !self.numbered {
             ranks.rank = self.pod_rank;
         }
-        ranks
+        (ranks, inline)
     }
 
     /// `[trainer3]:` is torchrun's once a line of it had its text right behind the colon; others write `[epoch3]: text`.

@@ -4,7 +4,8 @@
 //! decides what a line is, so lines that differ in their digits alone fare alike: they get the same fields, or none. One pass over
 //! the line, which hashes it with its digits blanked, replaces all rules for it. The numbers that do count are looked at:
 //! a rank and a step are read at their place, and where prefixes have more numbers than a rank, these are a part of the key. Lines
-//! that say something of their stream, such as its number of ranks, are read each time.
+//! that say something of their stream, such as its number of ranks, are read each time. Of an address in hexadecimal digits
+//! (`comm 0x7f3a…`) the letters count no more than the digits; for them a line is looked up a second time.
 //!
 //! Only what leaves with its own call, or would if no other record waited, is remembered, and only of streams whose memory reading
 //! the line again would not change: the key changes with all that the rules know of the stream (see
@@ -15,11 +16,11 @@ use std::cell::Cell;
 
 use crate::fields::significant;
 use crate::find;
-use crate::json::{self, Span, Writer};
+use crate::json::{Span, Writer};
 use crate::task_label::Label;
 
 /// Entries of the table: kinds of lines of all streams at hand, a power of two.
-const ENTRIES: usize = 8192;
+const ENTRIES: usize = 16384;
 
 /// Longest prefixes whose digits can be a part of the key.
 pub(crate) const MAX_HEAD: usize = 48;
@@ -71,18 +72,18 @@ impl Left {
         self.fields.len() + digits(&self.rank) + digits(&self.step) + WORLD_SIZE_DIGITS
     }
 
-    /// Writes the fields of a line like this one.
+    /// Writes the fields of a line like this one; `world_size`: the digits of the number of ranks, where one is known.
     #[inline(always)]
-    pub(crate) fn write_fields(&self, escaped: &[u8], world_size: Option<u32>, out: &mut Writer<'_>) {
+    pub(crate) fn write_fields(&self, escaped: &[u8], world_size: &[u8], out: &mut Writer<'_>) {
         let mut from = 0;
         if let Some(rank) = &self.rank {
             out.put(&self.fields[..rank.at]);
             out.put(significant(&escaped[rank.place.clone()]));
             from = rank.at;
         }
-        if let (Some(at), Some(size)) = (self.world_size, world_size) {
+        if let Some(at) = self.world_size {
             out.put(&self.fields[from..at]);
-            out.put(json::decimal(u64::from(size), &mut [0; 24]));
+            out.put(world_size);
             from = at;
         }
         if let Some(step) = &self.step {
@@ -103,38 +104,39 @@ pub(crate) struct Number {
     pub at: usize,
 }
 
-/// The table.
+/// The table. Its memory grows with what it remembers: few programs print so many kinds of lines as it has entries.
 #[derive(Debug, Default)]
 pub(crate) struct SeenLines {
-    entries: Vec<Option<(u64, Seen)>>,
+    keys: Vec<u64>,
+    seen: Vec<Option<Box<Seen>>>,
 }
 
 impl SeenLines {
     /// What became of a line with this key.
     pub(crate) fn get(&self, key: u64) -> Option<&Seen> {
-        let at = place(key);
-        self.at(at, key).or_else(|| self.at(at ^ 1, key))
-    }
-
-    fn at(&self, at: usize, key: u64) -> Option<&Seen> {
-        match self.entries.get(at)? {
-            Some((known, seen)) if *known == key => Some(seen),
-            _ => None,
+        let mut at = place(key);
+        if *self.keys.get(at)? != key {
+            at ^= 1;
+            if *self.keys.get(at)? != key {
+                return None;
+            }
         }
+        self.seen.get(at)?.as_deref()
     }
 
     /// Remembers what became of a line. Of the two that may stand in its place the older one is forgotten.
     pub(crate) fn put(&mut self, key: u64, seen: Seen) {
-        if self.entries.is_empty() {
-            self.entries.resize(ENTRIES, None);
+        if self.keys.is_empty() {
+            self.keys = vec![0; ENTRIES];
+            self.seen = vec![None; ENTRIES];
         }
         let at = place(key);
-        if let Some((known, _)) = &self.entries[at]
-            && *known != key
-        {
-            self.entries.swap(at, at ^ 1);
+        if self.keys[at] != key {
+            self.keys.swap(at, at ^ 1);
+            self.seen.swap(at, at ^ 1);
         }
-        self.entries[at] = Some((key, seen));
+        self.keys[at] = key;
+        self.seen[at] = Some(Box::new(seen));
     }
 }
 
@@ -142,7 +144,8 @@ fn place(key: u64) -> usize {
     (key >> 32) as usize & (ENTRIES - 1)
 }
 
-/// A hash of the text with its digits blanked.
+/// A hash of the text with its digits blanked. Inlined, since nearly every call of the filter makes one.
+#[inline(always)]
 pub(crate) fn blanked(seed: u64, text: &[u8]) -> u64 {
     const TOPS: u64 = find::lanes(0x80);
     const K: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -171,6 +174,43 @@ pub(crate) fn blanked(seed: u64, text: &[u8]) -> u64 {
     };
     state = add(state, last);
     state ^ (state >> 32)
+}
+
+/// A hash of the text with the letters of its hexadecimal numbers blanked too; nothing when it has no such number.
+///
+/// Not inlined: few lines have one.
+#[inline(never)]
+pub(crate) fn blanked_hex(seed: u64, text: &[u8], copy: &mut Vec<u8>) -> Option<u64> {
+    without_hex_letters(text, copy).then(|| blanked(!seed, copy))
+}
+
+/// Makes a copy of the text with the letters of its hexadecimal numbers blanked, when it has such a number.
+///
+/// That is `0x` and its digits in small letters, up to what can't belong to a word, a time or another number: so no rule that asks
+/// for a digit finds one beside a letter that was blanked. No rule looks for such letters behind `0x`.
+fn without_hex_letters(text: &[u8], copy: &mut Vec<u8>) -> bool {
+    let (mut from, mut found) = (0, false);
+    while let Some(x) = find::byte(b'x', &text[from..]).map(|at| at + from) {
+        from = x + 1;
+        if !text[..x].ends_with(b"0") {
+            continue;
+        }
+        let digits = text[from..].iter();
+        let digits = digits.take_while(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        let end = from + digits.count();
+        let ends = matches!(text.get(end), None | Some(b' ' | b',' | b')' | b']' | b'>'));
+        if end == from || !ends {
+            continue;
+        }
+        if !found {
+            copy.clear();
+            copy.extend_from_slice(text);
+            found = true;
+        }
+        copy[from..end].fill(b'0');
+        from = end;
+    }
+    found
 }
 
 /// Where the byte at `at` of the readable text stands in the escaped one. Without `\u`, an escape is two bytes for one.
@@ -221,6 +261,26 @@ mod tests {
     }
 
     #[test]
+    fn letters_of_hexadecimal_numbers_are_blanked() {
+        let mut copy = Vec::new();
+        for (text, expected) in [
+            ("comm 0x7f3a rank 3", Some("comm 0x0000 rank 3")),
+            ("(0xab) 0xc, [0xd] <0xe> 0xf", Some("(0x00) 0x0, [0x0] <0x0> 0x0")),
+            ("0xbad", Some("0x000")),
+            ("fex 0x12", Some("fex 0x00")),
+            // Where something else may be meant.
+            ("0xab:34:56", None),
+            ("0xAB 0xabg 0xab.5 0xab_c", None),
+            ("0x x 0 xab 1xab", None),
+            ("loss 0.5", None),
+        ] {
+            let found = without_hex_letters(text.as_bytes(), &mut copy);
+            let blanked = found.then_some(copy.as_slice());
+            assert_eq!(blanked, expected.map(str::as_bytes), "{text}");
+        }
+    }
+
+    #[test]
     fn places_are_found_behind_escapes() {
         let escaped = br#"a\"b\\c\t12"#;
         for (at, place) in [(0, 0), (1, 1), (2, 3), (4, 6), (6, 9), (7, 10)] {
@@ -237,6 +297,6 @@ mod tests {
             table.put(key, Seen::Head(3));
             assert!(table.get(key).is_some());
         }
-        assert_eq!(table.entries.len(), ENTRIES);
+        assert_eq!((table.keys.len(), table.seen.len()), (ENTRIES, ENTRIES));
     }
 }

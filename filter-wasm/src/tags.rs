@@ -61,7 +61,7 @@ pub(crate) struct Tag {
     pub ranks: RankMemory,
     /// What launchers' lines said: the attempt, and the number of ranks.
     pub attempt: Option<u32>,
-    pub world_size: Option<u32>,
+    pub world_size: WorldSize,
     /// The key that the last line of stdout and of stderr belonged to.
     pub last_key: [Key; 2],
     /// What stands around the lines in the tag's records.
@@ -77,6 +77,30 @@ pub(crate) struct Tag {
     /// Places of the tags used right before and right behind this one.
     older: usize,
     newer: usize,
+}
+
+/// A number of ranks, if one was said, and its digits, which nearly every line gets.
+#[derive(Debug, Default)]
+pub(crate) struct WorldSize {
+    number: Option<u32>,
+    digits: Vec<u8>,
+}
+
+impl WorldSize {
+    fn is(&mut self, number: u32) {
+        self.number = Some(number);
+        self.digits.clear();
+        json::push_decimal(&mut self.digits, u64::from(number));
+    }
+
+    pub(crate) fn number(&self) -> Option<u32> {
+        self.number
+    }
+
+    /// Nothing where no number is known.
+    pub(crate) fn digits(&self) -> &[u8] {
+        &self.digits
+    }
 }
 
 /// Most bytes that are remembered of all tags, their descriptions above all; then the ones not used for longest are forgotten.
@@ -216,7 +240,7 @@ impl Tag {
     fn hash_of_known(&self) -> u64 {
         // The number of ranks is written anew each time (see `seen::Left::world_size`).
         let attempt = self.attempt.map_or(0, |attempt| u64::from(attempt) + 1);
-        let said = [attempt, u64::from(self.world_size.is_some())];
+        let said = [attempt, u64::from(self.world_size.number.is_some())];
         let said = hash(said[0], &said[1].to_le_bytes());
         self.ranks.hash_of_known(self.hash, self.common.hash(said))
     }
@@ -251,16 +275,17 @@ impl Tag {
                 let next = self.attempt.unwrap_or(0).saturating_add(1);
                 self.attempt = Some(next.max(failures));
             }
-            Said::WorldSize(size) => self.world_size = Some(size),
+            Said::WorldSize(size) => self.world_size.is(size),
             Said::Worker(worker) => self.ranks.learn_worker(worker),
             Said::WorkerOf(worker, size) => {
                 self.ranks.learn_worker(worker);
-                self.world_size = Some(size);
+                self.world_size.is(size);
             }
         }
     }
 
     /// Reads the record's `kubernetes` value; the scan has told that it is not the one read last.
+    #[inline(never)]
     pub(crate) fn see_kubernetes(&mut self, record: &[u8], value: &Span, config: &Config) {
         let raw = &record[value.clone()];
         let pod = kubernetes::read(record, value);

@@ -8,8 +8,8 @@ use serde_json::json;
 /// A pattern that fits no line: with configured patterns every line is read.
 const NO_SHORT_WAY: &str = "prefix_patterns = ['never(?P<rank>[0-9])never']";
 
-/// Kinds of lines; `N` stands for numbers.
-const KINDS: [&str; 35] = [
+/// Kinds of lines; `N` stands for numbers, `H` for digits of hexadecimal ones.
+const KINDS: [&str; 45] = [
     "loss N.NNN at N",
     "Epoch: [N]  [ N/4571]  eta: 0:02:08    time: 0.N",
     "\tmodule.decoder.layers.N.weight",
@@ -44,6 +44,16 @@ const KINDS: [&str; 35] = [
     "/w/data.py:N: UserWarning: N is odd",
     "\u{1b}[3Nmcolours N\u{1b}[0m",
     " 1N%|#N| N/10 [00:0N<00:0N, 1.0it/s]\r 2N%|##N| N/10",
+    "xe9680-sxm-6:33000N:33700N [N] NCCL INFO comm 0xHHHH rank N nranks N - Init COMPLETE",
+    "N: node:N [N] NCCL INFO connection 0x7fHHHH",
+    "[rankN]: step N of 0xHHHH",
+    "[rank0xH]: step 0xH",
+    "0xHH:1N:0N INFO loss N",
+    "0xHHN0:1N:0N INFO loss N",
+    "iteration 0xHH/ 0xHH",
+    "frame #N: <unknown function> + 0xHH (0xHHHH in /lib/libc.so.6)",
+    "*** SIGSEGV (@0xHH) received by PID N ***",
+    "<Error at 0xHHHH> step: N",
     "",
 ];
 
@@ -86,6 +96,7 @@ fn text(call: &Call) -> String {
     for c in KINDS[call.kind].chars() {
         match c {
             'N' => text += &numbers.next().unwrap().to_string(),
+            'H' => text += &format!("{:x}", numbers.next().unwrap() % 16),
             c => text.push(c),
         }
     }

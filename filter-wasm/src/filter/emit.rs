@@ -101,7 +101,8 @@ impl Filter {
     /// Numbers of the calls that a line came with, which is not to leave now: its own call is one to be spooled.
     pub(super) fn calls_of(&mut self, source: Source<'_>) -> Vec<u64> {
         self.kept_back = true;
-        let mut calls = source.earlier.to_vec();
+        let mut calls = Vec::with_capacity(source.earlier.len() + 1);
+        calls.extend_from_slice(source.earlier);
         calls.push(self.call);
         calls
     }

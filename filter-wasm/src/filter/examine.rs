@@ -3,7 +3,7 @@
 use crate::fields::{self, Fields};
 use crate::find;
 use crate::hold::Key;
-use crate::json::{Escapes, Scan};
+use crate::json::{Escapes, Scan, Span};
 use crate::line;
 use crate::prefix::{self, Prefix};
 use crate::tags;
@@ -46,6 +46,9 @@ pub(super) struct Line<'a> {
     /// The key it had while what begins it was taken for a prefix.
     pub given_up: Option<Key>,
     pub fields: Fields,
+    /// Where in the text the digits stand of the rank that its body says, and of its step; of no redrawn bar.
+    pub inline_rank: Option<Span>,
+    pub step: Option<Span>,
 }
 
 impl Line<'_> {
@@ -87,17 +90,19 @@ impl Filter {
         let key = key_of(stream, &text[prefix.from..prefix.len]);
         let glued = line::behind_bar(body).map_or(0, |bar| bar + prefix::parse(&body[bar..]).len);
         memory.read_launcher(text, &prefix, body);
-        let ranks = memory.ranks.ranks(text, &prefix, body, &self.config);
+        let (ranks, inline_rank) = memory.ranks.ranks(text, &prefix, body, &self.config);
+        let (step, step_at) = fields::step_at(body).unzip();
         let mut fields = Fields {
             rank: ranks.rank,
             local_rank: ranks.local_rank,
             node_rank: ranks.node_rank,
             attempt: memory.attempt,
-            world_size: memory.world_size,
+            world_size: memory.world_size.number(),
             level: line::level(&body[glued..]),
-            step: fields::step(body),
+            step,
             ..Fields::default()
         };
+        let in_text = |span: Span| prefix.len + span.start..prefix.len + span.end;
         if let Some((from, to)) = prefix.role
             && ranks.local_rank.is_some()
             && &text[from..to] != b"default"
@@ -117,6 +122,8 @@ impl Filter {
             key,
             given_up: None,
             fields,
+            inline_rank: inline_rank.map(in_text),
+            step: step_at.map(in_text),
         }
     }
 }

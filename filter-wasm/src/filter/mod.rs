@@ -271,24 +271,14 @@ impl Filter {
         };
         let stream = examine::stream_key(tag ^ memory.pod, record, &scan);
         if scan.partial {
-            self.kept_back = true;
-            let part = Part {
+            return self.keep_part(Part {
                 tag,
                 stream,
                 ts,
                 record,
                 scan: &scan,
                 recovered: self.recovering,
-            };
-            self.partials.add(part, self.call);
-            let limits = Limits {
-                line_bytes: self.config.max_line_bytes,
-                all_bytes: self.config.max_held_bytes,
-            };
-            while let Some(partial) = self.partials.take_excess(limits) {
-                self.give_up(partial);
-            }
-            return self.give_queued(tag);
+            });
         }
         if scan.partial_flag.is_some()
             && let Some(partial) = self.partials.take(stream, ts)
@@ -305,7 +295,24 @@ impl Filter {
         })
     }
 
+    /// A part of a line that is not its last one.
+    #[inline(never)]
+    fn keep_part(&mut self, part: Part<'_>) -> Decision {
+        self.kept_back = true;
+        let tag = part.tag;
+        self.partials.add(part, self.call);
+        let limits = Limits {
+            line_bytes: self.config.max_line_bytes,
+            all_bytes: self.config.max_held_bytes,
+        };
+        while let Some(partial) = self.partials.take_excess(limits) {
+            self.give_up(partial);
+        }
+        self.give_queued(tag)
+    }
+
     /// The last part of a line has come.
+    #[inline(never)]
     fn handle_joined(&mut self, tag: u64, partial: &Partial, record: &[u8], last: &Scan) -> Decision {
         let flag = last.partial_flag.clone().map_or(&b"F"[..], |span| &record[span]);
         let joined = partial.complete(&record[last.log.clone()], flag);

@@ -37,7 +37,7 @@ impl Filter {
                     line.forget_prefix();
                 }
                 self.close_aged(line.source.tag, line.source.ts);
-                if self.join(&line) {
+                if self.may_be_taken(&line) && self.join(&line) {
                     return self.give_queued(line.source.tag);
                 }
             }
@@ -58,6 +58,7 @@ impl Filter {
 
     /// A record of several lines, which somebody else has merged: it keeps its place and gets its fields. `rest`: all lines but
     /// the first.
+    #[inline(never)]
     pub(super) fn pass_merged(&mut self, mut line: Line<'_>, rest: &[u8]) -> Decision {
         self.close_owners(&line, None);
         let said = line.fields.level;
@@ -106,8 +107,15 @@ impl Filter {
         self.leave(&line)
     }
 
+    /// Some held record may take the line. Of many that are held, mostly none is of its key.
+    fn may_be_taken(&self, line: &Line<'_>) -> bool {
+        let takers = self.waiting.takers(line.key);
+        takers.is_some_and(|takers| takers.own() || takers.may_adopt(self.call)) || line::is_blank(line.body)
+    }
+
     /// What may be a prefix is text of the record at hand, whose lines have none: the number of a frame, or a message's line
     /// that came with the same write.
+    #[inline(never)]
     fn is_text_of_a_record(&self, line: &Line<'_>) -> bool {
         let of_stream = || {
             self.waiting
@@ -130,6 +138,7 @@ impl Filter {
     /// The record touched last is asked first. One of a deeper key (`[rank3]:` for a line without it) is asked only while it
     /// may adopt lines, and not for what begins a record of its own: processes print their stacks without the prefix of the line
     /// that announces them.
+    #[inline(never)]
     fn join(&mut self, line: &Line<'_>) -> bool {
         let mut asked = self.candidates(line);
         if asked.is_empty() {
@@ -203,6 +212,7 @@ impl Filter {
     /// Appends the line if the record goes on with it; says whether it was its last one.
     ///
     /// `foreign`: the line lacks the record's prefix, so only its own look counts.
+    #[inline(never)]
     fn try_join(&mut self, index: usize, line: &Line<'_>, foreign: bool) -> Option<bool> {
         let burst_ns = self.config.burst_ms.saturating_mul(1_000_000);
         let held = self.waiting.at(index);
@@ -297,6 +307,7 @@ impl Filter {
         }
     }
 
+    #[inline(never)]
     fn hold(&mut self, line: &Line<'_>, start: Start) {
         let mut fields = line.fields.clone();
         let (mut key, mut outer, mut adopted) = (line.key, examine::outer_keys(line), Vec::new());

@@ -9,7 +9,7 @@ use crate::json::{Escapes, Span, Writer};
 use crate::line;
 use crate::prefix::Prefix;
 use crate::rank;
-use crate::seen::{self, Left, MAX_FIELDS, MAX_HEAD, Number, Seen};
+use crate::seen::{self, Left, MAX_FIELDS, MAX_HEAD, Number, Seen, SeenLines};
 use crate::shape::Shape;
 use crate::tags;
 
@@ -46,12 +46,16 @@ impl Filter {
             return None;
         }
         let escaped = &record[line.clone()];
-        let key = seen::blanked(state ^ layout.kind, escaped);
-        let found = match self.seen.get(key) {
-            Some(Seen::Head(length)) => self.seen.get(tags::hash(key, &escaped[..*length])),
-            found => found,
-        };
-        let Some(Seen::Line(left)) = found else {
+        let seed = state ^ layout.kind;
+        let mut key = seen::blanked(seed, escaped);
+        let mut found = find_seen(&self.seen, key, escaped);
+        if found.is_none()
+            && let Some(hex_key) = seen::blanked_hex(seed, escaped, &mut self.plain)
+        {
+            key = hex_key;
+            found = find_seen(&self.seen, key, escaped);
+        }
+        let Some(left) = found else {
             let changes = memory.changes();
             self.asked = Some(Asked { changes, key });
             return None;
@@ -99,7 +103,7 @@ impl Filter {
         }
         let mut out = Writer::new(&mut self.out, record.len() + left.most_bytes() + MOST_BESIDE);
         out.put(&record[..end]);
-        left.write_fields(escaped, memory.world_size, &mut out);
+        left.write_fields(escaped, memory.world_size.digits(), &mut out);
         if behind.is_some() {
             out.put(self.time_member.of(ts));
         }
@@ -151,6 +155,19 @@ impl Filter {
     }
 }
 
+/// What became of a line with this key.
+#[inline(always)]
+fn find_seen<'a>(seen: &'a SeenLines, key: u64, escaped: &[u8]) -> Option<&'a Left> {
+    let found = match seen.get(key) {
+        Some(Seen::Head(length)) => seen.get(tags::hash(key, &escaped[..*length])),
+        found => found,
+    };
+    match found? {
+        Seen::Line(left) => Some(left),
+        Seen::Head(_) => None,
+    }
+}
+
 /// What is to be remembered of a line with the fields `written`; nothing where it would be too much.
 fn left_of(line: &Line<'_>, numbers: Numbers, written: &[u8]) -> Option<Left> {
     if written.len() > MAX_FIELDS {
@@ -167,8 +184,12 @@ fn left_of(line: &Line<'_>, numbers: Numbers, written: &[u8]) -> Option<Left> {
         Number { place, at }
     });
     let sized = line.fields.world_size.is_some() && absent(fields::WORLD_SIZE);
-    let world_size = find::text(&fields, fields::WORLD_SIZE_MEMBER).filter(|_| sized);
-    let world_size = world_size.map(|at| at + fields::WORLD_SIZE_MEMBER.len());
+    let end_of_name = |at: usize| at + fields::WORLD_SIZE_NAME.len();
+    let world_size = if sized {
+        find::text(&fields, fields::WORLD_SIZE_NAME).map(end_of_name)
+    } else {
+        None
+    };
     if let Some(at) = world_size {
         cut_digits(&mut fields, at);
     }
@@ -220,24 +241,22 @@ impl Numbers {
     /// Nothing where one of them can't be found. `lone`: see [`lone_rank`].
     fn find(line: &Line<'_>, lone: Option<Span>) -> Option<Self> {
         let place = |span: Span| {
-            let start = seen::place_in_escaped(line.escaped, line.prefix.len + span.start)?;
+            let start = seen::place_in_escaped(line.escaped, span.start)?;
             Some(start..start + span.len())
         };
         let mut numbers = Numbers {
             rank: None,
             step: None,
         };
-        if line.prefix.rank.is_none()
-            && line.fields.rank.is_some()
-            && let Some((said, span)) = line::inline_rank_at(line.body)
-            && line.fields.rank == Some(said)
+        if line.fields.rank.is_some()
+            && let Some(span) = &line.inline_rank
         {
-            numbers.rank = Some(place(span)?);
+            numbers.rank = Some(place(span.clone())?);
         } else if let Some(span) = lone {
             numbers.rank = Some(span);
         }
-        if line.fields.step.is_some() {
-            numbers.step = Some(place(fields::step_at(line.body)?.1)?);
+        if let Some(span) = &line.step {
+            numbers.step = Some(place(span.clone())?);
         }
         Some(numbers)
     }
