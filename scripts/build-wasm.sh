@@ -15,8 +15,8 @@ DEBIAN_PACKAGES=(rustc-web cargo-web rust-web-src lld-19 wasi-libc)
 # _initialize makes it a reactor (with crt1-reactor.o): otherwise each call would run constructors and destructors.
 EXPORTS=(-C link-arg=--export=_initialize)
 # An interpreter pays for a call and for every variable of the function that is called, needed or not: small functions are worth
-# inlining, larger ones are not.
-INLINING=(-C llvm-args=-inline-threshold=25)
+# inlining, larger ones are not. Unrolled loops save it next to nothing and take room in a module that must stay small.
+SHAPE=(-C llvm-args=-inline-threshold=50 -C llvm-args=-unroll-threshold=20)
 # Fluent Bit copies records into the module with its malloc and free. Without them it has 8 KiB for that. The filter has functions
 # of its own for it, cheaper than the C library's; they get these names behind the linker, which knows the others by them.
 RENAMED=(host_malloc=malloc host_free=free)
@@ -42,7 +42,7 @@ build_with_toolchain() {
     say "building with $(rustc --version)"
     local start
     start=$(rustc --print sysroot)/lib/rustlib/$TARGET/lib/self-contained/crt1-reactor.o
-    RUSTFLAGS="${EXPORTS[*]} ${INLINING[*]} -C link-arg=$start" cargo build --quiet --locked --package "$PACKAGE" --lib --profile wasm \
+    RUSTFLAGS="${EXPORTS[*]} ${SHAPE[*]} -C link-arg=$start" cargo build --quiet --locked --package "$PACKAGE" --lib --profile wasm \
         --target "$TARGET" --target-dir target/wasm
     BUILT=target/wasm/$TARGET/wasm/$NAME.wasm
 }
@@ -67,7 +67,7 @@ build_with_debian() {
     [ -x "$cargo" ] || cargo=/usr/bin/cargo
     say "building with Debian's $(/usr/bin/rustc --version), the standard library from source"
     mkdir -p "$work"
-    local flags=("${EXPORTS[@]}" "${INLINING[@]}" -C linker=wasm-ld-19 -C link-self-contained=no -L "$libc" -C link-arg="$libc/crt1-reactor.o")
+    local flags=("${EXPORTS[@]}" "${SHAPE[@]}" -C linker=wasm-ld-19 -C link-self-contained=no -L "$libc" -C link-arg="$libc/crt1-reactor.o")
     env -u RUSTUP_TOOLCHAIN -u CARGO PATH="/usr/bin:$PATH" RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 RUSTFLAGS="${flags[*]}" \
         "$cargo" build --quiet --locked --package "$PACKAGE" --lib --profile wasm --target "$TARGET" \
         -Zbuild-std=std,panic_abort --target-dir "$work"

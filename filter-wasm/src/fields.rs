@@ -20,8 +20,8 @@ pub(crate) const STEP: usize = 9;
 /// What stands before the value of a rank.
 pub(crate) const RANK_MEMBER: &[u8] = b",\"rank\":\"";
 
-/// What stands before the number of ranks: no value has a bare quote in it.
-pub(crate) const WORLD_SIZE_NAME: &[u8] = b"world_size\":\"";
+/// What stands before the number of ranks.
+pub(crate) const WORLD_SIZE_MEMBER: &[u8] = b",\"world_size\":\"";
 
 /// What is known about one record.
 #[derive(Debug, Clone, Default)]
@@ -61,18 +61,27 @@ impl Fields {
         }
     }
 
-    /// Appends the members that the record doesn't have (`present`: bits of `OWN_FIELDS`).
-    pub(crate) fn write(&self, common: &Common, present: u16, out: &mut Vec<u8>) {
+    /// Appends the members that the record doesn't have (`present`: bits of `OWN_FIELDS`). Answers where in `out` the number of ranks
+    /// belongs.
+    pub(crate) fn write(&self, common: &Common, present: u16, out: &mut Vec<u8>) -> usize {
         let absent = |field: usize| present & (1 << field) == 0;
         for (field, said, known) in [
             (RANK, self.rank, &[][..]),
             (LOCAL_RANK, self.local_rank, &[]),
             (NODE_RANK, self.node_rank, &common.node_rank),
-            (WORLD_SIZE, self.world_size, &common.world_size),
         ] {
             if absent(field) {
                 push(out, field, said.map(u64::from), known);
             }
+        }
+        let place_of_size = out.len();
+        if absent(WORLD_SIZE) {
+            push(
+                out,
+                WORLD_SIZE,
+                self.world_size.map(u64::from),
+                &common.world_size,
+            );
         }
         if absent(JOB) {
             push(out, JOB, None, &common.job);
@@ -98,6 +107,7 @@ impl Fields {
         if absent(STEP) {
             push(out, STEP, self.step, &[]);
         }
+        place_of_size
     }
 
     /// Nothing to add to a record.
@@ -142,15 +152,19 @@ impl Common {
     }
 }
 
-/// Appends a member with what the lines say, or else with what is known of the pod; none when neither is.
+/// Appends a member with what the lines say, or else with what is known of the pod; none when neither is, as of most members.
+#[inline(always)]
 fn push(out: &mut Vec<u8>, field: usize, said: Option<u64>, known: &[u8]) {
-    let mut number = [0; 24];
-    let value = match said {
-        Some(said) => json::decimal(said, &mut number),
-        None if known.is_empty() => return,
-        None => known,
-    };
-    json::push_escaped(out, OWN_FIELDS[field], value);
+    match said {
+        Some(said) => push_number(out, field, said),
+        None if known.is_empty() => {}
+        None => json::push_escaped(out, OWN_FIELDS[field], known),
+    }
+}
+
+#[inline(never)]
+fn push_number(out: &mut Vec<u8>, field: usize, number: u64) {
+    json::push_escaped(out, OWN_FIELDS[field], json::decimal(number, &mut [0; 24]));
 }
 
 /// A number's digits as they stand in a line, without zeros before them.

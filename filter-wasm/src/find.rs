@@ -24,16 +24,32 @@ pub(crate) const fn lowest(hits: u64) -> usize {
 
 /// The first `wanted` in `text`.
 pub(crate) fn byte(wanted: u8, text: &[u8]) -> Option<usize> {
-    let (chunks, rest) = text.as_chunks::<8>();
+    let Some(last) = text.last_chunk::<8>() else {
+        return text.iter().position(|&b| b == wanted);
+    };
     let pattern = lanes(wanted);
-    for (i, chunk) in chunks.iter().enumerate() {
-        let hits = zeros(u64::from_le_bytes(*chunk) ^ pattern);
-        if hits != 0 {
-            return Some(i * 8 + lowest(hits));
+    let hits_in = |word: u64| zeros(word ^ pattern);
+    // Two words a round: the round itself costs as much as half a word.
+    let (pairs, rest) = text.as_chunks::<16>();
+    for (i, pair) in pairs.iter().enumerate() {
+        let pair = u128::from_le_bytes(*pair);
+        let (low, high) = (hits_in(pair as u64), hits_in((pair >> 64) as u64));
+        if low != 0 {
+            return Some(i * 16 + lowest(low));
+        }
+        if high != 0 {
+            return Some(i * 16 + 8 + lowest(high));
         }
     }
-    let at = rest.iter().position(|&b| b == wanted)?;
-    Some(text.len() - rest.len() + at)
+    if let Some(chunk) = rest.first_chunk::<8>() {
+        let hits = hits_in(u64::from_le_bytes(*chunk));
+        if hits != 0 {
+            return Some(text.len() - rest.len() + lowest(hits));
+        }
+    }
+    // The last bytes, some of them once more.
+    let hits = hits_in(u64::from_le_bytes(*last));
+    (hits != 0).then(|| text.len() - 8 + lowest(hits))
 }
 
 /// The first of two bytes in `text`.

@@ -245,10 +245,13 @@ impl Waiting {
     }
 
     /// Some held record's last line is older than that at `ts`.
+    #[inline(always)]
     pub(crate) fn has_aged(&mut self, ts: u64, limit: u64) -> bool {
-        if self.held.is_empty() || ts.saturating_sub(self.oldest) <= limit {
-            return false;
-        }
+        !self.held.is_empty() && ts.saturating_sub(self.oldest) > limit && self.still_aged(ts, limit)
+    }
+
+    #[inline(never)]
+    fn still_aged(&mut self, ts: u64, limit: u64) -> bool {
         self.oldest = self.held.iter().map(|held| held.last_ts).min().unwrap_or(ts);
         ts.saturating_sub(self.oldest) > limit
     }

@@ -72,7 +72,6 @@ impl Layout {
 #[derive(Debug, Default)]
 pub(crate) struct Layouts {
     layouts: [Layout; 2],
-    learned: u32,
 }
 
 impl Layouts {
@@ -93,8 +92,9 @@ impl Layouts {
         if scan.partial || before.len() + behind.len() > MOST {
             return;
         }
-        self.learned = self.learned.wrapping_add(1);
-        let layout = &mut self.layouts[self.learned as usize % 2];
+        // The one learned last comes first: most tags have one.
+        self.layouts.swap(0, 1);
+        let layout = &mut self.layouts[0];
         layout.stream = stream;
         layout.stderr = usize::from(scan.stream.clone().is_some_and(|span| &record[span] == b"stderr"));
         layout.before.clear();

@@ -85,6 +85,7 @@ impl Queue {
     }
 
     /// The records of one tag, where some wait.
+    #[inline(always)]
     pub(crate) fn of(&mut self, tag: u64) -> Option<OfTag<'_>> {
         if self.count == 0 {
             return None;
@@ -108,6 +109,7 @@ pub(crate) struct OfTag<'a> {
 impl OfTag<'_> {
     /// Puts the record of one call in line in exchange for the first one: `record` becomes that one, and `released` hears the calls
     /// of its lines. Their memory is used again.
+    #[inline(always)]
     pub(crate) fn exchange(self, call: u64, record: &mut Vec<u8>, released: impl FnOnce(&[u64])) {
         if self.line.len() > 1 {
             self.line.rotate_left(1);

@@ -90,6 +90,7 @@ impl RankMemory {
     }
 
     /// A line like one that was judged before: the label of that one, or that it has none.
+    #[inline(always)]
     pub(crate) fn see_again(&mut self, line: &[u8], label: Option<Label>, unlabelled: bool, stderr: usize) {
         match label {
             Some(label) => self.labels.see_again(line, label, stderr),

@@ -67,6 +67,7 @@ pub(crate) struct Left {
 
 impl Left {
     /// Most bytes that [`Self::write_fields`] writes.
+    #[inline(always)]
     pub(crate) fn most_bytes(&self) -> usize {
         let digits = |number: &Option<Number>| number.as_ref().map_or(0, |number| number.place.len());
         self.fields.len() + digits(&self.rank) + digits(&self.step) + WORLD_SIZE_DIGITS

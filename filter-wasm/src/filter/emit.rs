@@ -54,13 +54,14 @@ impl Filter {
             scan,
             late,
             earlier,
+            ..
         } = line.source;
         let text = self.shown(line);
         let behind = self.recovering || self.queue.has(tag);
         let unchanged = text.is_none() && !late;
         let common = &self.tags.get(tag, &self.config).common;
         if unchanged && !behind && line.fields.is_empty() && common.is_empty() {
-            self.remember(line, b"");
+            self.remember(line, b"", 0);
             return Decision::Unchanged;
         }
         let mut out = if behind {
@@ -72,9 +73,9 @@ impl Filter {
         push_members(line, text.as_deref(), &mut out);
         out.reserve(MOST_FIELDS);
         let members = out.len();
-        line.fields.write(common, scan.present, &mut out);
+        let place_of_size = line.fields.write(common, scan.present, &mut out) - members;
         if unchanged {
-            self.remember(line, &out[members..]);
+            self.remember(line, &out[members..], place_of_size);
         }
         if behind || late {
             out.extend_from_slice(self.time_member.of(ts));
@@ -101,7 +102,8 @@ impl Filter {
     /// Numbers of the calls that a line came with, which is not to leave now: its own call is one to be spooled.
     pub(super) fn calls_of(&mut self, source: Source<'_>) -> Vec<u64> {
         self.kept_back = true;
-        let mut calls = Vec::with_capacity(source.earlier.len() + 1);
+        let mut calls = std::mem::take(&mut self.spare_calls);
+        calls.clear();
         calls.extend_from_slice(source.earlier);
         calls.push(self.call);
         calls
@@ -138,6 +140,9 @@ impl Filter {
             return false;
         };
         self.spool.release(&calls);
+        if calls.len() == 1 {
+            self.spare_calls = calls;
+        }
         let old = std::mem::replace(&mut self.out, record);
         self.waiting.recycle(old);
         true

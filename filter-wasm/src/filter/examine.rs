@@ -15,6 +15,8 @@ use super::Filter;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Source<'a> {
     pub tag: u64,
+    /// Tag, pod and stream.
+    pub stream: Key,
     /// Time of the record, ns since the epoch.
     pub ts: u64,
     pub record: &'a [u8],
@@ -39,7 +41,6 @@ pub(super) struct Line<'a> {
     pub body: &'a [u8],
     /// Where in the body something begins that was printed behind a bar, and its own prefixes; or 0.
     pub glued: usize,
-    pub stream: Key,
     /// 1 for stderr, 0 for anything else.
     pub stderr: usize,
     pub key: Key,
@@ -58,7 +59,7 @@ impl Line<'_> {
         self.given_up = Some(self.key);
         self.body = text::last_state(self.text);
         self.glued = 0;
-        self.key = self.stream;
+        self.key = self.source.stream;
         self.fields.rank = None;
         self.fields.local_rank = None;
     }
@@ -86,8 +87,7 @@ impl Filter {
             Escapes::Any => text::last_state(behind),
             Escapes::None | Escapes::Quotes => behind,
         });
-        let stream = stream_key(source.tag ^ memory.pod, source.record, source.scan);
-        let key = key_of(stream, &text[prefix.from..prefix.len]);
+        let key = key_of(source.stream, &text[prefix.from..prefix.len]);
         let glued = line::behind_bar(body).map_or(0, |bar| bar + prefix::parse(&body[bar..]).len);
         memory.read_launcher(text, &prefix, body);
         let (ranks, inline_rank) = memory.ranks.ranks(text, &prefix, body, &self.config);
@@ -117,7 +117,6 @@ impl Filter {
             prefix,
             body,
             glued,
-            stream,
             stderr,
             key,
             given_up: None,
@@ -152,9 +151,9 @@ pub(super) fn outer_keys(line: &Line<'_>) -> Vec<Key> {
             outer
                 .iter()
                 .rev()
-                .map(|&cut| key_of(line.stream, &line.text[line.prefix.from..cut])),
+                .map(|&cut| key_of(line.source.stream, &line.text[line.prefix.from..cut])),
         );
-        keys.push(line.stream);
+        keys.push(line.source.stream);
     }
     keys
 }
@@ -178,7 +177,7 @@ pub(super) fn glued_prefix(line: &Line<'_>, head: &[u8]) -> Option<Glued> {
             };
             let text = [outer, &head[at..]].concat();
             return Some(Glued {
-                key: key_of(line.stream, &text),
+                key: key_of(line.source.stream, &text),
                 prefix,
             });
         }

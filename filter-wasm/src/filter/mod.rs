@@ -15,7 +15,7 @@ use std::hash::BuildHasherDefault;
 use crate::config::{Config, ConfigProblem};
 use crate::fields::Fields;
 use crate::find;
-use crate::hold::Waiting;
+use crate::hold::{Key, Waiting};
 use crate::json::{self, Escapes, Scan};
 use crate::partial::{Limits, Part, Partial, Partials};
 use crate::queue::{Queue, Ready};
@@ -63,6 +63,8 @@ pub struct Filter {
     spool: Spool,
     /// Number of the current call.
     call: u64,
+    /// The memory of the numbers of one call, to be used again.
+    spare_calls: Vec<u64>,
     /// The current call's line was kept back.
     kept_back: bool,
     /// First call of the record that the current call completed with its own line.
@@ -99,6 +101,7 @@ impl Filter {
             partials: Partials::default(),
             spool: Spool::default(),
             call: 0,
+            spare_calls: Vec::new(),
             kept_back: false,
             completed: None,
             recovering: false,
@@ -252,8 +255,12 @@ impl Filter {
     fn read_record(&mut self, tag: u64, ts: u64, record: &[u8]) -> Decision {
         let memory = self.tags.get(tag, &self.config);
         let known = memory.layouts.find(record);
-        let scan = match known.and_then(|(layout, line)| memory.layouts.at(layout).scan(record, line)) {
-            Some(scan) => scan,
+        let known = known.and_then(|(place, line)| {
+            let layout = memory.layouts.at(place);
+            Some((layout.scan(record, line)?, layout.stream))
+        });
+        let (scan, stream) = match known {
+            Some(known) => known,
             None => {
                 self.asked = None;
                 let Some(scan) = json::scan(record, &self.config.log_keys, &memory.kubernetes) else {
@@ -266,10 +273,9 @@ impl Filter {
                 }
                 let stream = examine::stream_key(tag ^ memory.pod, record, &scan);
                 memory.layouts.learn(record, &scan, stream);
-                scan
+                (scan, stream)
             }
         };
-        let stream = examine::stream_key(tag ^ memory.pod, record, &scan);
         if scan.partial {
             return self.keep_part(Part {
                 tag,
@@ -283,10 +289,11 @@ impl Filter {
         if scan.partial_flag.is_some()
             && let Some(partial) = self.partials.take(stream, ts)
         {
-            return self.handle_joined(tag, &partial, record, &scan);
+            return self.handle_joined(tag, stream, &partial, record, &scan);
         }
         self.handle_line(Source {
             tag,
+            stream,
             ts,
             record,
             scan: &scan,
@@ -313,7 +320,14 @@ impl Filter {
 
     /// The last part of a line has come.
     #[inline(never)]
-    fn handle_joined(&mut self, tag: u64, partial: &Partial, record: &[u8], last: &Scan) -> Decision {
+    fn handle_joined(
+        &mut self,
+        tag: u64,
+        stream: Key,
+        partial: &Partial,
+        record: &[u8],
+        last: &Scan,
+    ) -> Decision {
         let flag = last.partial_flag.clone().map_or(&b"F"[..], |span| &record[span]);
         let joined = partial.complete(&record[last.log.clone()], flag);
         let memory = self.tags.get(tag, &self.config);
@@ -322,6 +336,7 @@ impl Filter {
         };
         self.handle_line(Source {
             tag,
+            stream,
             ts: partial.ts,
             record: &joined,
             scan: &scan,

@@ -121,13 +121,13 @@ impl Filter {
             self.waiting
                 .held()
                 .iter()
-                .filter(|held| held.stream == line.stream)
+                .filter(|held| held.stream == line.source.stream)
         };
         let write_ns = self.config.burst_ms.saturating_mul(10_000);
         let goes_on = |held: &Held| {
             let next =
                 held.touched + 1 == self.call && line.source.ts.saturating_sub(held.last_ts) <= write_ns;
-            held.key == line.stream && (held.shape.is_numbered() || (next && held.lines > 1))
+            held.key == line.source.stream && (held.shape.is_numbered() || (next && held.lines > 1))
         };
         // Another record that owns such lines stands before this one.
         of_stream().any(goes_on) && !of_stream().any(|held| held.owns(line.key) && !goes_on(held))
@@ -317,7 +317,7 @@ impl Filter {
             // The prefixes that the next lines will have stand behind a bar; this line still keeps its place in its own key.
             adopted.push(key);
             key = glued.key;
-            outer = vec![line.stream];
+            outer = vec![line.source.stream];
             fields.rank = glued.prefix.rank.or(fields.rank);
             fields.local_rank = glued.prefix.local_rank.or(fields.local_rank);
         }
@@ -339,7 +339,7 @@ impl Filter {
         text.extend_from_slice(self.shown(line).as_deref().unwrap_or(line.escaped));
         self.waiting.hold(Held {
             tag: line.source.tag,
-            stream: line.stream,
+            stream: line.source.stream,
             id: self.call,
             key,
             outer,

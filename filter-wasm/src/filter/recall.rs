@@ -116,9 +116,10 @@ impl Filter {
         Some(Decision::Out)
     }
 
-    /// Remembers what becomes of a line that leaves at once, as it came or with fields, `written` in JSON.
+    /// Remembers what becomes of a line that leaves at once, as it came or with fields, `written` in JSON; `place_of_size`: where in
+    /// them the number of ranks belongs.
     #[inline(never)]
-    pub(super) fn remember(&mut self, line: &Line<'_>, written: &[u8]) {
+    pub(super) fn remember(&mut self, line: &Line<'_>, written: &[u8], place_of_size: usize) {
         let Some(Asked { changes, key }) = self.asked.take() else {
             return;
         };
@@ -142,7 +143,7 @@ impl Filter {
         let Some(numbers) = Numbers::find(line, lone.clone()) else {
             return;
         };
-        let Some(left) = left_of(line, numbers, written) else {
+        let Some(left) = left_of(line, numbers, written, place_of_size) else {
             return;
         };
         if head > 0 && lone.is_none() {
@@ -169,7 +170,7 @@ fn find_seen<'a>(seen: &'a SeenLines, key: u64, escaped: &[u8]) -> Option<&'a Le
 }
 
 /// What is to be remembered of a line with the fields `written`; nothing where it would be too much.
-fn left_of(line: &Line<'_>, numbers: Numbers, written: &[u8]) -> Option<Left> {
+fn left_of(line: &Line<'_>, numbers: Numbers, written: &[u8], place_of_size: usize) -> Option<Left> {
     if written.len() > MAX_FIELDS {
         return None;
     }
@@ -184,12 +185,8 @@ fn left_of(line: &Line<'_>, numbers: Numbers, written: &[u8]) -> Option<Left> {
         Number { place, at }
     });
     let sized = line.fields.world_size.is_some() && absent(fields::WORLD_SIZE);
-    let end_of_name = |at: usize| at + fields::WORLD_SIZE_NAME.len();
-    let world_size = if sized {
-        find::text(&fields, fields::WORLD_SIZE_NAME).map(end_of_name)
-    } else {
-        None
-    };
+    let cut_before = written.len() - fields.len();
+    let world_size = sized.then(|| place_of_size - cut_before + fields::WORLD_SIZE_MEMBER.len());
     if let Some(at) = world_size {
         cut_digits(&mut fields, at);
     }
