@@ -49,7 +49,7 @@ const KINDS: [&str; 45] = [
     "[rankN]: step N of 0xHHHH",
     "[rank0xH]: step 0xH",
     "0xHH:1N:0N INFO loss N",
-    "0xHHN0:1N:0N INFO loss N",
+    "0xHH:1N:0N N of N failed for now",
     "iteration 0xHH/ 0xHH",
     "frame #N: <unknown function> + 0xHH (0xHHHH in /lib/libc.so.6)",
     "*** SIGSEGV (@0xHH) received by PID N ***",
