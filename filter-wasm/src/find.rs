@@ -130,17 +130,18 @@ pub(crate) fn equal(one: &[u8], other: &[u8]) -> bool {
     if one.len() != other.len() {
         return false;
     }
-    let ((chunks, rest), (others, other_rest)) = (one.as_chunks::<8>(), other.as_chunks::<8>());
-    // The last bytes as a word of their own, some of them once more; or all of a short text.
-    let lasts_are = match (one.last_chunk::<8>(), other.last_chunk::<8>()) {
-        (Some(last), Some(other)) => u64::from_le_bytes(*last) == u64::from_le_bytes(*other),
-        _ => rest.iter().zip(other_rest).all(|(one, other)| one == other),
+    let (Some(last), Some(other_last)) = (one.last_chunk::<8>(), other.last_chunk::<8>()) else {
+        return one.iter().zip(other).all(|(one, other)| one == other);
     };
-    lasts_are
-        && chunks
+    let word = |chunk: &[u8; 8]| u64::from_le_bytes(*chunk);
+    // The last bytes as a word of their own, some of them once more.
+    word(last) == word(other_last)
+        && one
+            .as_chunks::<8>()
+            .0
             .iter()
-            .zip(others)
-            .all(|(one, other)| u64::from_le_bytes(*one) == u64::from_le_bytes(*other))
+            .zip(other.as_chunks::<8>().0)
+            .all(|(one, other)| word(one) == word(other))
 }
 
 #[cfg(test)]
