@@ -101,11 +101,11 @@ impl Default for CompactionOptions {
 
 impl CompactionOptions {
     /// For a folder, which as a rule one process alone reads: it knows its own queries, and a folder that holds
-    /// everything twice for longer is all that patience would give.
+    /// everything twice for longer is all that patience would give. Another process's listing is as old as this at most.
     #[must_use]
     pub fn for_folder() -> Self {
         Self {
-            grace: Duration::from_secs(2),
+            grace: Duration::from_secs(1),
             ..Self::default()
         }
     }

@@ -94,11 +94,11 @@ fn next_of_level(
     let mut bytes = 0u64;
     for &object in objects {
         let full = object.bytes >= options.target_bytes / 2;
-        let over = bytes.saturating_add(object.bytes);
-        let over = over > options.target_bytes
-            || (over > options.any_span_bytes && spans_too_long(&group, &object, options));
-        if full || over || group.len() >= options.max_segments {
-            if due(&group) {
+        let together = bytes.saturating_add(object.bytes);
+        let too_long = together > options.any_span_bytes && spans_too_long(&group, &object, options);
+        if full || too_long || together > options.target_bytes || group.len() >= options.max_segments {
+            // What would cover too long with the next one is as complete as it gets.
+            if due(&group) || (too_long && group.len() > 1) {
                 return Some(group);
             }
             group.clear();
@@ -249,6 +249,9 @@ mod tests {
             object
         };
         let all = |live: &[Object]| ids(next(live, &[LEVEL; 3], now(), Urgency::All));
+        // Nothing can be added any more: it does not wait.
+        let complete = [at(1, 40, 0, 30), at(2, 40, 30, 60), at(3, 40, 60, 61)];
+        assert_eq!(ids(due(&complete)), [1, 2]);
         assert_eq!(
             all(&[at(1, 40, 0, 30), at(2, 40, 30, 60), at(3, 40, 60, 61)]),
             [1, 2]
