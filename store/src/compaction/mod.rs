@@ -45,8 +45,8 @@ const FOOTER_READS_AT_ONCE: usize = 8;
 /// Line bytes of a block of an output. Measured on 371 MB of training logs, zstd 3: 4 MiB give 12.84 MB, 8 MiB 12.07 MB, 16 MiB 11.80 MB.
 const BLOCK_LINE_BYTES: usize = 8 << 20;
 /// Line bytes that the largest blocks of a merge's inputs may have together; what is beyond waits for the next merge. Each
-/// input has one block in memory, decoded, which takes about so much. While 371 MB of training logs are pushed at full speed the process peaks
-/// at 214 to 270 MB with 64 MiB, at 172 to 185 MB with 40.
+/// input has one block in memory, decoded, which takes about so much. While 371 MB of training logs are pushed at full
+/// speed the process peaks at 214 to 270 MB with 64 MiB, at 172 to 185 MB with 40.
 const MERGE_LINE_BYTES: u64 = 40 << 20;
 /// Merges' worth of flushed segments from which on the background task is behind: it no longer gives way to requests
 /// then, as questions get slower with each segment.

@@ -114,17 +114,16 @@ fn next_of_level(
 
 /// Whether the group with one more object covers longer than it may.
 fn spans_too_long(group: &[Object], object: &Object, options: &LevelOptions) -> bool {
-    let keys = || group.iter().chain([object]).map(|object| object.key);
-    let longest = keys().map(|key| key.max_ts.saturating_sub(key.min_ts)).max();
-    let (Some(longest), Some(min), Some(max)) = (
-        longest,
-        keys().map(|key| key.min_ts).min(),
-        keys().map(|key| key.max_ts).max(),
-    ) else {
-        return false;
-    };
+    let span = |min: i64, max: i64| max.saturating_sub(min);
+    let of = |object: &Object| (object.key.min_ts, object.key.max_ts);
+    let (mut min, mut max) = of(object);
+    let mut longest = span(min, max);
+    for (other_min, other_max) in group.iter().map(of) {
+        (min, max) = (min.min(other_min), max.max(other_max));
+        longest = longest.max(span(other_min, other_max));
+    }
     let allowed = i64::try_from(options.max_span.as_nanos()).unwrap_or(i64::MAX);
-    max.saturating_sub(min) > longest.max(allowed)
+    span(min, max) > longest.max(allowed)
 }
 
 fn is_due(group: &[Object], options: &LevelOptions, now: SystemTime) -> bool {

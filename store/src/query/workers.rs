@@ -54,11 +54,12 @@ impl Workers {
         if items.is_empty() {
             return Ok(());
         }
-        let threads = self.threads().min(items.len().div_ceil(at_once.max(1)));
+        let at_once = at_once.max(1);
+        let threads = self.threads().min(items.len().div_ceil(at_once));
         let (sender, receiver) = oneshot::channel();
         let round = Arc::new(Round {
             items: Mutex::new(items.into_iter()),
-            at_once: at_once.max(1),
+            at_once,
             work,
             threads: AtomicUsize::new(threads),
             caller: Mutex::new(Some(sender)),

@@ -678,16 +678,6 @@ mod tests {
 
     use super::*;
 
-    const LAYOUTS: [Layout; 7] = [
-        Layout::Words,
-        Layout::Fixed,
-        Layout::Transposed,
-        Layout::Offsets,
-        Layout::Deltas,
-        Layout::DeltaDeltas,
-        Layout::Dictionary,
-    ];
-
     proptest! {
         #[test]
         fn what_a_layout_costs_is_what_it_writes(
@@ -701,7 +691,7 @@ mod tests {
             let stamp = Stamp::of(&values);
             let mut numbers = Vec::new();
             let numbers = read_numbers(&values, &stamp, &mut numbers).then_some(&*numbers);
-            for layout in LAYOUTS {
+            for layout in (0..).map_while(Layout::of) {
                 if stamp.fixed_len().is_none() && matches!(layout, Layout::Fixed | Layout::Transposed) {
                     continue;
                 }
